@@ -1,0 +1,277 @@
+"""The one table of methods: a name on the command line to a selector, a name to a loss.
+
+Letters of the formulas: h, d, c are H, D, C normalised over the batch; q is D^L (d c; the released variant Norm(D C));
+ties go by the raw scores in the third column, then by (sample, position). Names and masks: the released TA-OPD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from . import divergences
+from .axes import Axes
+from .scores import soft_or
+from .selection import Floats, Ranking, select_top
+
+if TYPE_CHECKING:
+    from .options import Options
+
+Score = Callable[[Axes], Floats]
+
+
+@dataclass(frozen=True)
+class Selector:
+    """One way to rank tokens.
+
+    name: the method as users type it. mask: its name in the token bank and on --opd-budget-mask. aliases: accepted
+    for either. rank: (axes of a batch or sample, n) to a Ranking. axes: the unit axes it reads. scope: forces a
+    budget scope. round_down: n is max(1, floor(rho N)).
+    """
+
+    name: str
+    mask: str
+    aliases: tuple[str, ...]
+    formula: str
+    rank: Callable[[Axes, int], Ranking]
+    axes: tuple[str, ...] = ()
+    scope: str | None = None
+    round_down: bool = False
+
+
+def _by(score: Score, raw: Score, where: Callable[[Axes], np.ndarray] | None = None):
+    def rank(axes: Axes, n: int) -> Ranking:
+        eligible = axes.finite(axes.raw)
+        if where is not None:
+            eligible &= where(axes)
+        keys = (score(axes),) if axes.released else (score(axes), raw(axes))
+        return Ranking(keys, eligible)
+
+    return rank
+
+
+def _rank_full(axes: Axes, n: int) -> Ranking:
+    return Ranking((np.ones(len(axes), np.float32),), np.ones(len(axes), bool))
+
+
+def _rank_random(axes: Axes, n: int) -> Ranking:
+    return Ranking((axes.uniform,), np.ones(len(axes), bool))
+
+
+def _rank_split(axes: Axes, n: int) -> Ranking:
+    """round(gamma n) tokens by h, the rest by (1 - h) q; where both chose the same token, back-fill by h + q - h q."""
+    eligible = axes.finite(axes.raw)
+    by_entropy = round(axes.gamma * n)
+    h, q = np.where(eligible, axes.unit["h"], -1), np.where(eligible, axes.learnable, -1)
+    raw = () if axes.released else (np.where(eligible, axes.raw["D"] * axes.raw["C"], -1),)
+    first = select_top((h, *raw), by_entropy)
+    second = select_top((np.where(eligible, (1 - h) * q, -1), *raw), n - by_entropy)
+    return Ranking(((first | second).astype(np.int8), soft_or(h, q), *raw), eligible)
+
+
+def _in_q3(axes: Axes) -> np.ndarray:
+    """Low entropy, high divergence."""
+    return axes.quadrant == 3
+
+
+def _raw_learnable(axes: Axes) -> Floats:
+    return axes.raw["D"] * axes.raw["C"]
+
+
+SELECTORS: tuple[Selector, ...] = (
+    Selector("pure_opd", "full", ("full_opd", "none"), "1", _rank_full),
+    Selector(
+        "teachability",
+        "dlearn_high",
+        ("teachability_high", "dlearn"),
+        "q",
+        _by(lambda a: a.unit["d"] * a.unit["c"], _raw_learnable),
+        ("d", "c"),
+    ),
+    Selector("entropy", "entropy", ("high_entropy",), "h", _by(lambda a: a.unit["h"], lambda a: a.raw["H"]), ("h",)),
+    Selector(
+        "teachability_entropy",
+        "ca_softor",
+        ("entropy_teachability", "ta_softor", "dlearn_entropy"),
+        "h + q - h q",
+        _by(lambda a: soft_or(a.unit["h"], a.learnable), lambda a: a.raw["H"] + _raw_learnable(a)),
+        ("h", "d", "c", "dc"),
+    ),
+    Selector(
+        "teachability_entropy_split",
+        "split_budget_ca",
+        ("entropy_teachability_split", "ta_split"),
+        "gamma n by h, the rest by (1 - h) q",
+        _rank_split,
+        ("h", "d", "c", "dc"),
+    ),
+    Selector(
+        "tip",
+        "tip",
+        ("tip_softor",),
+        "h + d - h d",
+        _by(lambda a: soft_or(a.unit["h"], a.unit["d"]), lambda a: a.raw["H"] + a.raw["D"]),
+        ("h", "d"),
+    ),
+    Selector(
+        "tip_paper",
+        "tip_paper",
+        (),
+        "TIP as published: soft-or of min-max H (clipped at p98) and KL(S||T), per sample",
+        _by(lambda a: soft_or(a.unit["h_tip"], a.unit["r_tip"]), lambda a: a.raw["R"]),
+        ("h_tip", "r_tip"),
+        scope="sample",
+        round_down=True,
+    ),
+    Selector(
+        "divergence", "divergence", ("high_d", "raw_d"), "d", _by(lambda a: a.unit["d"], lambda a: a.raw["D"]), ("d",)
+    ),
+    Selector(
+        "compatibility", "compatibility", ("high_c",), "c", _by(lambda a: a.unit["c"], lambda a: a.raw["C"]), ("c",)
+    ),
+    Selector("random", "random", (), "uniform", _rank_random),
+    Selector(
+        "dincompat_high",
+        "dincompat_high",
+        (),
+        "d (1 - c)",
+        _by(lambda a: a.unit["d"] * (1 - a.unit["c"]), lambda a: a.raw["D"] * (1 - a.raw["C"])),
+        ("d", "c"),
+    ),
+    Selector(
+        "q3",
+        "q3",
+        (),
+        "d (1 - h) in Q3, TIP's Q3 score",
+        _by(lambda a: a.unit["d"] * (1 - a.unit["h"]), lambda a: a.raw["D"], _in_q3),
+        ("h", "d"),
+    ),
+    Selector(
+        "q3_highc",
+        "q3_highc",
+        ("q3_highC",),
+        "c in Q3",
+        _by(lambda a: a.unit["c"], lambda a: a.raw["C"], _in_q3),
+        ("h", "d", "c"),
+    ),
+    Selector(
+        "q3_lowc",
+        "q3_lowc",
+        ("q3_lowC",),
+        "1 - c in Q3",
+        _by(lambda a: 1 - a.unit["c"], lambda a: -a.raw["C"], _in_q3),
+        ("h", "d", "c"),
+    ),
+    Selector(
+        "q3_dlearn_high",
+        "q3_dlearn_high",
+        ("q3_teachability_high",),
+        "d c in Q3",
+        _by(lambda a: a.unit["d"] * a.unit["c"], _raw_learnable, _in_q3),
+        ("h", "d", "c"),
+    ),
+    Selector(
+        "q3_dlearn_low",
+        "q3_dlearn_low",
+        ("q3_teachability_low",),
+        "1 - d c in Q3",
+        _by(lambda a: 1 - a.unit["d"] * a.unit["c"], lambda a: -_raw_learnable(a), _in_q3),
+        ("h", "d", "c"),
+    ),
+    Selector(
+        "q3_dincompat_high",
+        "q3_dincompat_high",
+        (),
+        "d (1 - c) in Q3",
+        _by(lambda a: a.unit["d"] * (1 - a.unit["c"]), lambda a: a.raw["D"] * (1 - a.raw["C"]), _in_q3),
+        ("h", "d", "c"),
+    ),
+)
+
+_BY_NAME = {name: selector for selector in SELECTORS for name in (selector.name, selector.mask, *selector.aliases)}
+
+
+def find_selector(name: str) -> Selector:
+    """The selector of a method, alias or mask name. Raises ValueError listing the known ones."""
+    if name not in _BY_NAME:
+        raise ValueError(f"--opd-budget-mask: unknown method {name!r}; known: {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]
+
+
+class LossInputs(NamedTuple):
+    """What a loss may read, for the same N response tokens.
+
+    student_logits, teacher_logits: [N, V], None for sampled-token OPD. student_logprob, teacher_logprob,
+    rollout_logprob: [N], nats, of the sampled token under the current student, the teacher, the sampling student.
+    taid_t: the schedule's t.
+    """
+
+    student_logits: Tensor | None
+    teacher_logits: Tensor | None
+    student_logprob: Tensor
+    teacher_logprob: Tensor
+    rollout_logprob: Tensor | None
+    taid_t: float = 1.0
+
+
+def _sampled(x: LossInputs, o: Options) -> Tensor:
+    return divergences.sampled_token(x.student_logprob, x.teacher_logprob, x.rollout_logprob)
+
+
+def _jsd(x: LossInputs, o: Options) -> Tensor:
+    return divergences.generalized_jsd(
+        x.student_logits,
+        x.teacher_logits,
+        o.jsd_beta,
+        temperature=o.loss_temperature,
+        top_k=o.loss_top_k,
+        token_clip=o.jsd_token_clip or None,
+    )
+
+
+def _taid(x: LossInputs, o: Options) -> Tensor:
+    return divergences.taid(
+        x.student_logits,
+        x.teacher_logits,
+        x.taid_t,
+        divergence=o.taid_divergence,
+        space=o.taid_space,
+        beta=o.jsd_beta,
+        temperature=o.loss_temperature,
+    )
+
+
+def _entropy_aware(x: LossInputs, o: Options) -> Tensor:
+    """hard_add adds the forward KL to sampled-token OPD, as published; the blends mix both directions of the KL."""
+    weights = divergences.entropy_gate(
+        divergences.entropy(x.teacher_logits.detach()),
+        o.entropy_gate,
+        tau=o.entropy_tau,
+        alpha=o.entropy_alpha,
+        width=o.entropy_width,
+        h_max=o.entropy_h_max or float(np.log(x.teacher_logits.shape[-1])),
+    )
+    base = _sampled(x, o) if o.entropy_gate == "hard_add" else _reverse(x, o)
+    return divergences.entropy_aware(base, _forward(x, o), weights)
+
+
+def _forward(x: LossInputs, o: Options) -> Tensor:
+    return divergences.forward_kl(x.student_logits, x.teacher_logits, o.loss_temperature)
+
+
+def _reverse(x: LossInputs, o: Options) -> Tensor:
+    return divergences.reverse_kl(x.student_logits, x.teacher_logits, o.loss_temperature)
+
+
+LOSSES: dict[str, Callable[[LossInputs, Options], Tensor]] = {
+    "sampled_token": _sampled,
+    "forward_kl": _forward,
+    "reverse_kl": _reverse,
+    "jsd": _jsd,
+    "taid": _taid,
+    "entropy_aware": _entropy_aware,
+}

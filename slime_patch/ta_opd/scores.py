@@ -1,0 +1,217 @@
+"""Per-token scores from two aligned top-k lists: entropy H, disagreement D, compatibility C and its proxies.
+
+Every function is pointwise over tokens; nothing here looks at masks or at a batch. Formulas: TA-OPD, arXiv 2605.26844
+(the equation numbers below), unless said otherwise. p̄ is p renormalised on the union U = S_S ∪ S_T.
+Axes: N response tokens, K support entries, U = K_S + K_T entries of a union.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .support import Provenance, Supports, TopK, Union, align
+
+VARIANTS = ("paper", "released")
+BLOCK = 4096
+_RELEASED_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Raw scores of N response tokens, float32 [N]; NaN where a side is missing.
+
+    entropy: H(p_S), nats. disagreement: D, nats. reverse_disagreement: KL(p̄_S || p̄_T) on U, nats. reverse_kl:
+    KL(p_S || p_T) on the full vocabulary where that is known, else on U, nats. compatibility: C in [0, 1], the best
+    known. compatibility_bound: C from the intersection alone. overlap, jaccard, bhattacharyya: in [0, 1].
+    entropy_provenance, compatibility_provenance: uint8 [N], values of Provenance.
+    """
+
+    entropy: Tensor
+    disagreement: Tensor
+    reverse_disagreement: Tensor
+    reverse_kl: Tensor
+    compatibility: Tensor
+    compatibility_bound: Tensor
+    overlap: Tensor
+    jaccard: Tensor
+    bhattacharyya: Tensor
+    entropy_provenance: Tensor
+    compatibility_provenance: Tensor
+
+    def __len__(self) -> int:
+        return len(self.entropy)
+
+
+def token_scores(supports: Supports, variant: str = "paper") -> TokenScores:
+    """All raw scores of N tokens, block by block: a block's [K, K] comparisons stay in the processor's cache.
+
+    variant "released" computes D and H as the released code does (see disagreement_released and
+    entropy_of_list). Raises ValueError for another variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"--opd-score-variant {variant!r} is not one of {', '.join(VARIANTS)}")
+    n, device = len(supports), supports.student.logprobs.device
+    out = {
+        f.name: torch.empty(n, dtype=torch.uint8 if f.name.endswith("provenance") else torch.float32, device=device)
+        for f in fields(TokenScores)
+    }
+    for start in range(0, n, BLOCK):
+        rows = slice(start, min(start + BLOCK, n))
+        for name, values in _block_scores(supports.rows(rows), variant).items():
+            out[name][rows] = values
+    return TokenScores(**out)
+
+
+def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
+    union = align(supports)
+    entropy, entropy_provenance = student_entropy(supports, variant)
+    compatibility, provenance = student_support_coverage(union)
+    teacher, student = _renormalise(union.teacher, union.present), _renormalise(union.student, union.present)
+    reverse = _kl(student, teacher)
+    full_reverse = reverse.clone() if supports.reverse_kl is None else supports.reverse_kl
+    full_reverse = torch.where(full_reverse.isnan(), reverse, full_reverse)
+    held = union.present[: union.student_k].sum(0)
+    shared = union.shared.sum(0)
+    raw = {
+        "disagreement": disagreement_released(union) if variant == "released" else _kl(teacher, student),
+        "reverse_disagreement": reverse,
+        "reverse_kl": full_reverse,
+        "compatibility": compatibility,
+        "compatibility_bound": _mass(union.teacher, union.shared),
+        "overlap": shared / held,
+        "jaccard": shared / union.present.sum(0),
+        "bhattacharyya": (teacher.p * student.p).sqrt_().sum(0).clamp_max_(1),
+    }
+    one_sided = (held == 0) | (supports.teacher.ids < 0).all(1)
+    for values in raw.values():
+        values.masked_fill_(one_sided, torch.nan)
+    provenance = torch.where(one_sided, int(Provenance.MISSING), provenance)
+    return raw | {
+        "entropy": entropy,
+        "entropy_provenance": entropy_provenance,
+        "compatibility_provenance": provenance,
+    }
+
+
+class _Renormalised(NamedTuple):
+    """p̄ = p / Z over the present entries, [U, N] (0 elsewhere); log p as given; log Z [N]."""
+
+    p: Tensor
+    logprobs: Tensor
+    log_z: Tensor
+
+
+def _renormalise(logprobs: Tensor, present: Tensor) -> _Renormalised:
+    p = logprobs.exp().mul_(present)
+    z = p.sum(0)
+    return _Renormalised(p.div_(z), logprobs, z.log())
+
+
+def _kl(a: _Renormalised, b: _Renormalised) -> Tensor:
+    """KL(a || b) [N], nats; rounding may not push it below 0."""
+    return ((a.p * (a.logprobs - b.logprobs)).sum(0) - a.log_z + b.log_z).clamp_min_(0)
+
+
+def disagreement(union: Union) -> Tensor:
+    """Eq 9: D = KL(p̄_T || p̄_S) on the union, nats, [N]."""
+    return _kl(_renormalise(union.teacher, union.present), _renormalise(union.student, union.present))
+
+
+def disagreement_released(union: Union) -> Tensor:
+    """D as the released code computes it, nats, [N]: each side is looked up in its own list only, a missing token
+    has probability 0, both sides are renormalised, then floored at 1e-12 and not renormalised again."""
+    k = union.student_k
+    own_t, own_s = union.present.clone(), union.present.clone()
+    own_t[:k] &= union.shared
+    own_s[k:] = False
+    p_t = _renormalise(union.teacher, own_t).p.clamp_min_(_RELEASED_FLOOR)
+    p_s = _renormalise(union.student, own_s).p.clamp_min_(_RELEASED_FLOOR)
+    return (p_t * (p_t / p_s).log_()).mul_(union.present).sum(0)
+
+
+def student_support_coverage(union: Union) -> tuple[Tensor, Tensor]:
+    """Eq 10: C = sum of p_T over the student's support, raw mass, [N] in [0, 1], and its Provenance [N].
+
+    Exact where every log p_T at the student's ids is known; otherwise the sum over the known ones (eq 17),
+    a lower bound.
+    """
+    held = union.present[: union.student_k]
+    exact = (union.teacher_known | ~held).all(0)
+    provenance = torch.where(exact, int(Provenance.EXACT), int(Provenance.LOWER_BOUND))
+    return _mass(union.teacher, union.teacher_known), provenance
+
+
+def _mass(teacher: Tensor, counted: Tensor) -> Tensor:
+    return teacher[: len(counted)].exp().mul_(counted).sum(0).clamp_max_(1)
+
+
+def student_entropy(supports: Supports, variant: str = "paper") -> tuple[Tensor, Tensor]:
+    """H(p_S) [N], nats, and its Provenance [N].
+
+    paper: the full-vocabulary entropy where it is known, else the entropy of the top-k list with one bucket for
+    the rest of the mass, a lower bound. released: entropy_of_list(renormalised=True) / log(max(k, 2)).
+    """
+    there = (supports.student.ids >= 0).any(1)
+    if variant == "released":
+        entropies = entropy_of_list(supports.student, renormalised=True)
+        entropies /= (supports.student.ids >= 0).sum(1).clamp_min(2).log()
+        provenance = torch.full_like(there, int(Provenance.LOWER_BOUND), dtype=torch.uint8)
+    else:
+        entropies = entropy_of_list(supports.student)
+        provenance = torch.full_like(there, int(Provenance.LOWER_BOUND), dtype=torch.uint8)
+        if supports.student_entropy is not None:
+            known = ~supports.student_entropy.isnan()
+            entropies = torch.where(known, supports.student_entropy, entropies)
+            provenance = torch.where(known, int(Provenance.EXACT), provenance)
+            there |= known
+    return entropies.masked_fill(~there, torch.nan), provenance.masked_fill(~there, int(Provenance.MISSING))
+
+
+def entropy_of_list(topk: TopK, renormalised: bool = False) -> Tensor:
+    """Entropy [N], nats, of a top-k list: with one bucket for the leftover mass, or renormalised to sum to 1."""
+    held = (topk.ids >= 0).T
+    logprobs = topk.logprobs.T.masked_fill(~held, -torch.inf)
+    p = logprobs.exp()
+    mass = p.sum(0)
+    inside = -(p * logprobs.masked_fill(p == 0, 0)).sum(0)
+    if renormalised:
+        return inside / mass + mass.log()
+    tail = (1 - mass).clamp_min(0)
+    return inside - torch.xlogy(tail, tail)
+
+
+def prefix_ema(values: Tensor, lengths: Tensor, valid: Tensor, alpha: float = 0.9) -> Tensor:
+    """Exponential moving average of C along each response, e_0 = c_0, e_t = alpha e_{t-1} + (1 - alpha) c_t, [N].
+
+    values: float [N]; lengths: integer [B], sums to N; valid: bool [N]. Tokens that are not valid or NaN are
+    passed over and stay NaN, so that masked tokens change nothing. Raises ValueError unless 0 <= alpha < 1.
+    """
+    if not 0 <= alpha < 1:
+        raise ValueError(f"--opd-compat-prefix-ema-alpha {alpha} is outside 0..1 (1 excluded)")
+    sample = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    index = (valid & ~values.isnan()).nonzero()[:, 0]
+    result = torch.full_like(values, torch.nan)
+    if not len(index):
+        return result
+    sample = sample[index]
+    first = torch.ones_like(index, dtype=torch.bool)
+    first[1:] = sample[1:] != sample[:-1]
+    order = torch.arange(len(index))
+    position = order - torch.cummax(torch.where(first, order, 0), 0).values
+    ema = values[index].double() * torch.where(first, 1.0, 1 - alpha)
+    shift, longest = 1, int(position.max())
+    while shift <= longest and shift * -math.log(max(alpha, 1e-300)) < -math.log(1e-300):
+        ema[shift:] += torch.where(position[shift:] >= shift, alpha**shift * ema[:-shift], 0)
+        shift *= 2
+    result[index] = ema.to(values.dtype)
+    return result
+
+
+def soft_or(a, b):
+    """a + b - a b, at least max(a, b) for a, b in [0, 1] (eqs 15, 16)."""
+    return a + b - a * b

@@ -1,0 +1,100 @@
+"""Scores and loss masks in, the exact set of distilled tokens out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .axes import Axes, build_axes
+from .methods import find_selector
+from .options import Options
+from .scores import TokenScores
+from .selection import budget, random_keys, random_keys_released, select_ranked
+
+
+@dataclass(frozen=True)
+class Selection:
+    """keep: bool [N], the distilled tokens, never one whose loss mask was 0.
+
+    score: float32 [N], the method's first ranking key, NaN where not ranked. axes: over the valid tokens, None where
+    the method reads none. valid, kept: counts. not_scored: valid tokens that a score with a missing or NaN part
+    kept out. degenerate: names of the axes without spread, on which the raw scores broke the ties.
+    """
+
+    keep: Tensor
+    score: Tensor
+    axes: Axes | None
+    valid: int
+    kept: int
+    not_scored: int
+    degenerate: tuple[str, ...]
+
+
+def select_tokens(
+    scores: TokenScores | None,
+    loss_mask: Tensor,
+    lengths: Tensor,
+    options: Options,
+    rollout_id: int = 0,
+) -> Selection:
+    """Select ceil(rho N) of the N_valid tokens, by batch or by sample, under the method named in options.
+
+    scores: N tokens, None for methods that need none. loss_mask: [N], nonzero where the token may be trained on.
+    lengths: integer [B], response lengths in batch order, summing to N. Fewer are kept where a method restricts
+    itself (q3*) or scores are missing. Raises ValueError when the sizes disagree or a needed score is absent.
+    """
+    selector = find_selector(options.budget_mask)
+    n = len(loss_mask)
+    if int(lengths.sum()) != n:
+        raise ValueError(f"response lengths sum to {int(lengths.sum())}, the loss mask has {n} tokens")
+    if scores is None and selector.axes:
+        raise ValueError(f"--opd-budget-mask {options.budget_mask} needs token scores")
+    if scores is not None and len(scores) != n:
+        raise ValueError(f"{len(scores)} token scores, but the loss mask has {n} tokens")
+    valid = loss_mask.cpu() != 0
+    inside = np.flatnonzero(valid.numpy())
+    sample = np.repeat(np.arange(len(lengths)), lengths.numpy())[inside]
+    axes = _axes(selector, scores, valid, lengths, options, len(inside), rollout_id)
+
+    keep = np.zeros(len(inside), dtype=bool)
+    score = np.full(len(inside), np.nan, dtype=np.float32)
+    for rows in _groups(sample, selector.scope or options.budget_scope):
+        part = axes.rows(rows)
+        ratio = 1.0 if selector.mask == "full" else options.budget_ratio
+        count = budget(ratio, len(part), selector.round_down)
+        ranking = selector.rank(part, count)
+        keep[rows] = select_ranked(ranking, count, sample[rows], options.budget_min_keep_per_sample)
+        score[rows] = np.where(ranking.eligible, ranking.keys[0], np.nan)
+
+    whole_keep, whole_score = np.zeros(n, dtype=bool), np.full(n, np.nan, dtype=np.float32)
+    whole_keep[inside], whole_score[inside] = keep, score
+    return Selection(
+        torch.from_numpy(whole_keep),
+        torch.from_numpy(whole_score),
+        axes if selector.axes else None,
+        valid=len(inside),
+        kept=int(keep.sum()),
+        not_scored=int(len(inside) - axes.finite(axes.raw).sum()),
+        degenerate=axes.degenerate,
+    )
+
+
+def _axes(selector, scores, valid, lengths, options, count, rollout_id) -> Axes:
+    uniform = np.zeros(count, np.uint64)
+    if selector.mask == "random":
+        draw = random_keys_released if options.score_variant == "released" else random_keys
+        uniform = draw(options.budget_mask_seed, rollout_id, count)
+    if not selector.axes:
+        return Axes(uniform)
+    names = [name for name in selector.axes if name != "dc" or options.score_variant == "released"]
+    return build_axes(scores, valid, lengths, options, names, uniform)
+
+
+def _groups(sample: np.ndarray, scope: str) -> list[slice]:
+    if scope == "batch" or not len(sample):
+        return [slice(0, len(sample))]
+    starts = np.flatnonzero(np.r_[True, sample[1:] != sample[:-1]])
+    return [slice(a, b) for a, b in zip(starts, np.r_[starts[1:], len(sample)], strict=True)]
