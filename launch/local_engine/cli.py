@@ -1,0 +1,130 @@
+"""python -m local_engine --out DIR [--prompts FILE] [--methods "teachability:0.10 random:0.10"] [--seeds "0 1"]"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import transformers
+from rich.console import Console
+from ta_opd import Options
+from ta_opd.files import write_json
+from ta_opd.options import add_arguments
+
+from .defaults import EngineDefaults
+from .engine import Corpus, Engine
+from .models import train_tokenizer
+from .plots import save_plots
+from .prompts import Problem, load_problems, split_problems
+from .report import build_report
+from .report_data import report_data
+from .results import print_table, result_records
+from .settings import Settings
+from .store import open_store
+from .suite import DEFAULT_METHODS, all_runs, parse_methods, parse_seeds
+from .word_problems import generate_problems
+
+_FOR_EACH_RUN = ("budget_mask", "budget_ratio", "token_bank_dir", "token_bank_raw_topk")
+NOTICE = (
+    "Toy models are a demonstration: they show the code at work and let selectors be compared under equal budgets. "
+    "Which selector wins here says nothing about large models."
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="local_engine",
+        description="On-policy distillation of a toy Qwen3 student with every selector, on one CPU or GPU.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output directory (OUT)")
+    parser.add_argument("--prompts", type=Path, help="JSONL of problems (PROMPTS); default: generated word problems")
+    parser.add_argument("--input-key", help="key of the prompt in the file (default: prompt, question or input)")
+    parser.add_argument("--label-key", help="key of the solution (default: label, answer or solution)")
+    parser.add_argument("--methods", default=DEFAULT_METHODS, help="entries method:ratio (METHODS)")
+    parser.add_argument("--seeds", default="0", help="seeds of the distillation runs (SEEDS)")
+    parser.add_argument("--steps", type=int, help=f"OPD steps per run (STEPS; default {EngineDefaults().opd_steps})")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_arguments(parser, leave_out=_FOR_EACH_RUN)
+    parser.set_defaults(opd_topk_metrics_k=16)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = build_parser().parse_args(argv)
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 150, soft_wrap=not terminal)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with ExitStack() as stack:
+        try:
+            settings, corpus = prepare(arguments)
+            out = stack.enter_context(open_store(arguments.out, settings.fingerprint()))
+        except ValueError as error:
+            print(f"local_engine: error: {error}", file=sys.stderr)
+            return 2
+        try:
+            run(settings, corpus, out, console)
+        except KeyboardInterrupt:
+            console.print(f"\ninterrupted; the same command continues {out} from the last finished step")
+            return 130
+    return 0
+
+
+def prepare(arguments: argparse.Namespace) -> tuple[Settings, Corpus]:
+    """Check every input without writing anything. Raises ValueError with one line for the person."""
+    defaults = EngineDefaults()
+    if arguments.steps is not None:
+        if not 1 <= arguments.steps <= 1_000_000:
+            raise ValueError(f"--steps (STEPS) {arguments.steps} is outside 1..1000000")
+        defaults = replace(defaults, opd_steps=arguments.steps)
+    runs = all_runs(parse_methods(arguments.methods), parse_seeds(arguments.seeds))
+    options = Options.from_namespace(arguments)
+    if options.topk_metrics_k == 0:
+        raise ValueError("--opd-topk-metrics-k 0: the engine compares selectors by their scores; give 1 or more")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda, but torch sees no CUDA device; allowed here: cpu")
+    problems, identity = _problems(arguments, defaults)
+    train, held_out = split_problems(problems, defaults.held_out_problems, defaults.base_seed)
+    tokenizer = train_tokenizer([f"{p.prompt}\n{p.solution}" for p in train], defaults.vocab_size)
+    for name, value in (("topk-metrics-k", options.topk_metrics_k), ("loss-top-k", options.loss_top_k)):
+        if value > len(tokenizer):
+            raise ValueError(f"--opd-{name} {value} is larger than the vocabulary, {len(tokenizer)} tokens")
+    torch.set_num_threads(defaults.threads)
+    corpus = Corpus.encode(tokenizer, train, held_out, defaults.max_prompt_tokens)
+    return Settings(runs, options, defaults, identity, arguments.device), corpus
+
+
+def _problems(arguments: argparse.Namespace, defaults: EngineDefaults) -> tuple[list[Problem], dict[str, str | int]]:
+    """The problems used, and what tells two sets of them apart."""
+    if arguments.prompts is None:
+        if arguments.input_key or arguments.label_key:
+            raise ValueError("--input-key and --label-key go with --prompts (PROMPTS)")
+        problems, source = generate_problems(defaults.problems, defaults.base_seed), "generated word problems"
+    else:
+        problems = load_problems(arguments.prompts, arguments.input_key, arguments.label_key)[: defaults.problems]
+        source = arguments.prompts.name
+    digest = hashlib.sha256("\0".join(f"{p.prompt}\0{p.solution}" for p in problems).encode()).hexdigest()
+    return problems, {"source": source, "problems": len(problems), "sha256": digest}
+
+
+def run(settings: Settings, corpus: Corpus, out: Path, console: Console) -> None:
+    baseline, results = Engine(settings, corpus, out, console).run()
+    records = result_records(baseline, results, settings.defaults.base_seed)
+    write_json(out / "results.json", records)
+    data = report_data(settings, corpus, baseline, results, records, NOTICE)
+    save_plots(data, out / "plots")
+    build_report(data, out / "report.html")
+    console.print()
+    print_table(console, records, baseline)
+    console.print(f"[bold]report[/bold]      {out / 'report.html'}", highlight=False)
+    console.print(f"[bold]numbers[/bold]     {out / 'results.json'}, {out / 'metrics.jsonl'}", highlight=False)
+    console.print(
+        f"[bold]token bank[/bold]  {out / 'runs'}/*/token_bank/rollout_*.{settings.options.token_bank_format}",
+        highlight=False,
+    )
+    console.print(NOTICE, style="dim", highlight=False)

@@ -1,0 +1,187 @@
+"""On-policy distillation of one student with one method: sample, score, select, update.
+
+A step is a pure function of the student, the optimizer and (seed, step): nothing else is random.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from ta_opd import (
+    LOSSES,
+    LossInputs,
+    Options,
+    Selection,
+    TAIDSchedule,
+    divergences,
+    masked_mean,
+    select_tokens,
+)
+from ta_opd.token_bank import write_rollout
+from ta_opd.token_columns import Rollout, token_columns
+from transformers import PreTrainedModel
+
+from .defaults import EngineDefaults
+from .rollout import Responses, Scored, sample, sampled_logprob, score
+
+_SAMPLED_ONLY = "sampled_token"
+
+
+class OPDRun:
+    """One method, one seed. The caller owns the loop; state_dict() after a step resumes it exactly."""
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        prompt_ids: list[list[int]],
+        options: Options,
+        defaults: EngineDefaults,
+        seed: int,
+        token_bank: Path,
+    ):
+        self.student, self.teacher = student, teacher
+        self._prompt_ids, self._options, self._defaults, self._seed = prompt_ids, options, defaults, seed
+        self._token_bank = token_bank
+        self.optimizer = torch.optim.AdamW(
+            student.parameters(),
+            lr=defaults.opd_lr,
+            betas=defaults.opd_betas,
+            weight_decay=defaults.opd_weight_decay,
+        )
+        self.schedule = TAIDSchedule(
+            defaults.opd_steps, options.taid_t_start, options.taid_t_end, options.taid_alpha, options.taid_beta
+        )
+        self.completed_steps = 0
+
+    def responses(self, step: int) -> Responses:
+        """The rollout of a step: distinct prompts and their sampled responses, the same for every method at step 0."""
+        seed = rollout_seed(self._seed, step)
+        count = min(self._defaults.responses_per_step, len(self._prompt_ids))
+        chosen = torch.randperm(len(self._prompt_ids), generator=torch.Generator().manual_seed(seed))[:count]
+        config = self.student.config
+        return sample(
+            self.student,
+            chosen.tolist(),
+            self._prompt_ids,
+            self._defaults.max_new_tokens,
+            seed,
+            config.eos_token_id,
+            config.pad_token_id,
+        )
+
+    def step(self, step: int) -> dict[str, float]:
+        """Take the next step, write its token bank, and return its metrics."""
+        assert step == self.completed_steps, f"step {step} after {self.completed_steps} completed ones"
+        started = time.monotonic()
+        options, responses = self._options, self.responses(step)
+        student_logits = responses.logits(self.student)
+        with torch.no_grad():
+            teacher_logits = responses.logits(self.teacher)
+        scored = score(
+            student_logits, teacher_logits, responses.token_ids, options.topk_metrics_k, options.score_variant
+        )
+        mask = torch.ones(len(scored.student_logprob), dtype=torch.int8)
+        selection = select_tokens(scored.scores, mask, responses.lengths, options, rollout_id=step)
+        loss = self._loss(student_logits, teacher_logits, responses, scored, selection)
+        if options.loss == "taid":
+            self._update_schedule(student_logits, teacher_logits, responses, selection, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self._defaults.opd_grad_clip)
+        self.optimizer.step()
+        self.completed_steps = step + 1
+        self._write_token_bank(step, responses, scored, selection, mask)
+        return self._metrics(step, float(loss.detach()), float(norm), responses, scored, selection) | {
+            "seconds": time.monotonic() - started
+        }
+
+    def _loss(self, student_logits, teacher_logits, responses, scored, selection):
+        dense = self._options.loss != _SAMPLED_ONLY
+        inputs = LossInputs(
+            student_logits if dense else None,
+            teacher_logits if dense else None,
+            sampled_logprob(student_logits, responses.token_ids),
+            scored.teacher_logprob.to(student_logits.device),
+            None,
+            self.schedule.t,
+        )
+        losses = LOSSES[self._options.loss](inputs, self._options)
+        keep = selection.keep.to(student_logits.device)
+        return masked_mean(losses, keep, responses.lengths.to(keep.device), normaliser=self._options.normaliser)
+
+    def _update_schedule(self, student_logits, teacher_logits, responses, selection, step):
+        compared = divergences.taid_cross_entropy(
+            student_logits.detach(), teacher_logits, self.schedule.t, space=self._options.taid_space
+        )
+        if selection.kept:
+            self.schedule.update(float(masked_mean(compared.cpu(), selection.keep)), step)
+
+    def _metrics(self, step, loss, norm, responses, scored, selection) -> dict[str, Any]:
+        keep = selection.keep
+        difference = scored.student_logprob - scored.teacher_logprob
+        return {
+            "step": step,
+            "loss": loss,
+            "grad_norm": norm,
+            "reverse_kl": float(difference.mean()),
+            "reverse_kl_selected": float(difference[keep].mean()) if selection.kept else None,
+            "keep_ratio": selection.kept / selection.valid,
+            "kept_tokens": selection.kept,
+            "valid_tokens": selection.valid,
+            "not_scored": selection.not_scored,
+            "degenerate_axes": list(selection.degenerate),
+            "entropy": float(scored.scores.entropy.mean()),
+            "disagreement": float(scored.scores.disagreement.mean()),
+            "compatibility": float(scored.scores.compatibility.mean()),
+            "response_length": float(responses.lengths.float().mean()),
+            "taid_t": self.schedule.t if self._options.loss == "taid" else None,
+        }
+
+    def _write_token_bank(self, step, responses, scored, selection, mask):
+        options = replace(self._options, token_bank_dir=str(self._token_bank.name), token_bank_raw_topk=True)
+        rollout = Rollout(
+            rollout_id=step,
+            seed=self._seed,
+            supports=scored.supports,
+            token_ids=responses.token_ids,
+            student_logprob=scored.student_logprob,
+            teacher_logprob=scored.teacher_logprob,
+            loss_mask=mask,
+            lengths=responses.lengths,
+            prompt_lengths=responses.prompt_lengths,
+            sample_index=torch.arange(len(responses.problem)),
+            group_index=torch.tensor(responses.problem),
+            truncated=torch.tensor([ids[-1] != self.student.config.eos_token_id for ids in responses.response_ids]),
+        )
+        write_rollout(self._token_bank, step, token_columns(rollout, scored.scores, selection, options), options)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "completed_steps": self.completed_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.completed_steps = state["completed_steps"]
+
+
+def rollout_seed(seed: int, step: int) -> int:
+    """A seed for the rollout of one step, far from every other (seed, step)'s."""
+    return (seed * 1_000_003 + step * 7919 + 104_729) % 2**63
+
+
+def replay(options: Options, scored: Scored, lengths: torch.Tensor, rollout_id: int) -> Selection:
+    """What a selector would keep of responses that were scored but not trained on."""
+    return select_tokens(
+        scored.scores, torch.ones(len(scored.student_logprob), dtype=torch.int8), lengths, options, rollout_id
+    )
