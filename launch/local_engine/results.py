@@ -65,7 +65,8 @@ def print_table(console: Console, records: list[dict[str, Any]], baseline: Basel
         title=f"Gain in nats a token on {tokens:,} frozen tokens of {prompts} held-out prompts, with 95% intervals",
         title_justify="left",
         caption="gain: KL(teacher||student) before - after; reverse gain: the same of KL(student||teacher), which OPD "
-        f"descends; loss: nats a token on real held-out solutions, {baseline.student_loss:.3f} before, teacher {baseline.teacher_loss:.3f}. Intervals cover the choice of prompts, not the randomness of training.",
+        f"descends; loss: nats a token on real held-out solutions, {baseline.student_loss:.3f} before, teacher "
+        f"{baseline.teacher_loss:.3f}. Intervals cover the choice of prompts, not the randomness of training.",
         caption_justify="left",
     )
     table.add_column("method")

@@ -55,8 +55,9 @@ class Run:
 def parse_methods(text: str) -> list[Method]:
     """Entries `method[:ratio[:index]]`, separated by spaces or commas.
 
-    pure_opd's ratio is always 1; another's is 0.10 unless given. The index, a port offset of the cluster launchers, is accepted and has no meaning here. Raises ValueError, naming
-    METHODS and what is allowed, on no entry, an unknown method, a ratio outside (0, 1], or a repeated entry.
+    pure_opd's ratio is always 1; another's is 0.10 unless given. The index, a port offset of the cluster launchers,
+    is accepted and has no meaning here. Raises ValueError, naming METHODS and what is allowed, on no entry, an
+    unknown method, a ratio outside (0, 1], or a repeated entry.
     """
     methods: list[Method] = []
     for entry in re.split(r"[\s,]+", text.strip()):

@@ -170,13 +170,17 @@ def sampled_token(
     """Sampled-token OPD: a clipped policy-gradient loss whose advantage is log p_T(y) - log p_S(y), detached, [...].
 
     rollout_logprob: log p_S(y) of the policy that sampled y, which the advantage and the ratio are taken against;
-    None means the current one. Back-propagating log p_S - log p_T itself would not see the teacher at all.
+    None means the current one. A token without a teacher's or rollout log-prob (NaN) costs NaN and has no gradient.
+    Back-propagating log p_S - log p_T itself would not see the teacher at all.
     """
     rollout_logprob = student_logprob if rollout_logprob is None else rollout_logprob
     rollout_logprob = rollout_logprob.detach().float()
     advantage = teacher_logprob.detach().float() - rollout_logprob
-    ratio = (student_logprob.float() - rollout_logprob).exp()
-    return -torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
+    known = ~advantage.isnan()
+    advantage = torch.where(known, advantage, 0)
+    ratio = torch.where(known, student_logprob.float() - rollout_logprob, 0).exp()
+    loss = -torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
+    return torch.where(known, loss, torch.nan)
 
 
 def _kl_entries(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -24,8 +24,10 @@ def masked_mean(
     (slime's default); needs lengths, integer [B], summing to N.
     denominator: the global count of tokens (selected) or samples (sample) when the batch is spread over ranks or
     micro-batches; None counts here. With nothing kept the loss is 0 and can still be back-propagated; what is not
-    kept is never multiplied in, so its NaN stays out. Raises ValueError on another normaliser.
+    kept is never multiplied in, so its NaN stays out. Raises ValueError on another normaliser or a keep not bool.
     """
+    if keep.dtype != torch.bool:
+        raise ValueError(f"keep is a mask, bool [N]; got {keep.dtype}, which would be read as token positions")
     if normaliser == "selected":
         total = token_losses[keep].sum()
         count = int(keep.sum()) if denominator is None else denominator

@@ -87,18 +87,21 @@ class Options:
             ("topk_metrics_k", 0, math.inf),
             ("budget_gamma", 0, 1),
             ("budget_min_keep_per_sample", 0, math.inf),
-            ("compat_prefix_ema_alpha", 0, 1),
             ("metric_q_low", 0, 1),
             ("metric_q_high", 0, 1),
             ("jsd_beta", 0, 1),
             ("loss_top_k", 0, math.inf),
             ("jsd_token_clip", 0, math.inf),
+            ("entropy_tau", 0, math.inf),
             ("entropy_alpha", 0, math.inf),
             ("entropy_h_max", 0, math.inf),
         ):
             if not least <= getattr(self, name) <= most:
                 bound = f"{least}..{most}" if most != math.inf else f"{least} or more"
                 raise ValueError(f"{flag(name)} {getattr(self, name)} is outside {bound}")
+        if not 0 <= self.compat_prefix_ema_alpha < 1:
+            name = flag("compat_prefix_ema_alpha")
+            raise ValueError(f"{name} {self.compat_prefix_ema_alpha} is outside 0..1 (1 excluded)")
         for name in ("loss_temperature", "entropy_width"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{flag(name)} {getattr(self, name)} must be above 0")

@@ -57,7 +57,7 @@ class TAIDSchedule:
         elif math.isfinite(self.previous_loss):
             improvement = (self.previous_loss - loss) / (self.previous_loss + 1e-15)
             self.momentum = self.beta * self.momentum + (1 - self.beta) * improvement
-            move = self.alpha / (1 + math.exp(-self.momentum)) * (1 - self.t)
+            move = self.alpha * (1 + math.tanh(self.momentum / 2)) / 2 * (1 - self.t)
             self.t = min(self.t_end, max(linear, self.t + move))
         self.previous_loss = loss
         return self.t

@@ -213,5 +213,5 @@ def prefix_ema(values: Tensor, lengths: Tensor, valid: Tensor, alpha: float = 0.
 
 
 def soft_or(a, b):
-    """a + b - a b, at least max(a, b) for a, b in [0, 1] (eqs 15, 16)."""
-    return a + b - a * b
+    """a + b - a b, for a, b in [0, 1] at least max(a, b), and exactly 1 where a or b is 1 (eqs 15, 16)."""
+    return a + b * (1 - a)

@@ -166,8 +166,8 @@ class Supports:
     @staticmethod
     def from_logits(student_logits: Tensor, teacher_logits: Tensor, k: int) -> Supports:
         """Exact two-sided knowledge from both models' full logits [N, V]: nothing is bounded or missing."""
-        log_s = torch.log_softmax(student_logits.float(), dim=-1)
-        log_t = torch.log_softmax(teacher_logits.float(), dim=-1)
+        log_s = torch.log_softmax(student_logits.detach().float(), dim=-1)
+        log_t = torch.log_softmax(teacher_logits.detach().float(), dim=-1)
         student, teacher = TopK.from_logprobs(log_s, k), TopK.from_logprobs(log_t, k)
         p_s, p_t = log_s.exp(), log_t.exp()
         finite_s, finite_t = log_s.clamp_min(LOG_FLOOR), log_t.clamp_min(LOG_FLOOR)

@@ -1,7 +1,7 @@
 """Writers of the per-token table: Parquet (zstd), CSV or JSONL, a summary line per rollout, a manifest.
 
-A directory holds rollout_%06d.<format>, summary.csv and config.json, each written atomically. A number that is not known
-is null (an empty field in CSV), never zero.
+A directory holds rollout_%06d.<format>, summary.csv and config.json, each written atomically. A number that is not
+known is null (an empty field in CSV), never zero.
 """
 
 from __future__ import annotations
@@ -74,12 +74,15 @@ def _write_parquet(path: Path, columns: Columns) -> None:
 def _arrow(pa, values):
     if isinstance(values, list):
         return pa.array(values, pa.string()).dictionary_encode()
-    if values.ndim == 2:
-        flat = pa.array(values.ravel(), mask=(values.ravel() == NO_TOKEN) if values.dtype.kind == "i" else None)
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    if isinstance(values, np.ma.MaskedArray):
-        return pa.array(values.data, mask=np.ma.getmaskarray(values))
-    return pa.array(values, from_pandas=True)
+    flat = pa.array(np.ma.getdata(values).ravel(), mask=_unknown(values).ravel())
+    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _unknown(values: np.ndarray) -> np.ndarray:
+    """Where a number is not known: masked, not finite, or an empty entry of a raw list."""
+    if values.dtype.kind == "f":
+        return ~np.isfinite(values)
+    return values == NO_TOKEN if values.ndim == 2 else np.ma.getmaskarray(values)
 
 
 def _rows(columns: Columns):
@@ -88,9 +91,7 @@ def _rows(columns: Columns):
     def plain(values):
         if isinstance(values, list):
             return values
-        if values.dtype.kind == "f":
-            values = np.where(np.isfinite(values), values.astype(object), None)
-        return values.tolist()
+        return np.where(_unknown(values), None, np.ma.getdata(values).astype(object)).tolist()
 
     return zip(*(plain(values) for values in columns.values()), strict=True)
 

@@ -1,7 +1,7 @@
 """The columns of the per-token table: everything known about each response token of a rollout.
 
-Names are the released TA-OPD's, with our own beside them: Hs, Ht (full-vocabulary entropies), KLr (full-vocabulary reverse
-KL), Cjaccard, and the provenance of H and C. A number that is not known is NaN or masked, never zero.
+Names are the released TA-OPD's, with our own beside them: Hs, Ht (full-vocabulary entropies), KLr (full-vocabulary
+reverse KL), Cjaccard, and the provenance of H and C. A number that is not known is NaN or masked, never zero.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _list_columns(supports: Supports, token_ids: Tensor, scores: TokenScores) ->
     renormalised = {"s": entropy_of_list(student, renormalised=True), "t": entropy_of_list(teacher, renormalised=True)}
     exact = scores.compatibility_provenance == int(Provenance.EXACT)
     rank_s, rank_t = _rank(student, token_ids), _rank(teacher, token_ids)
-    reached = (student.ids == teacher_first[:, None]).any(1) & (student.ids[:, 0] >= 0)
+    reached = (student.ids == teacher_first[:, None]).any(1)
+    no_student, no_teacher = ((topk.ids < 0).all(1).numpy() for topk in (student, teacher))
     return {
         "student_top1_id": _known(_first(student)),
         "teacher_top1_id": _known(teacher_first),
@@ -128,9 +129,9 @@ def _list_columns(supports: Supports, token_ids: Tensor, scores: TokenScores) ->
         "Coverlap": scores.overlap.numpy(),
         "Cjaccard": scores.jaccard.numpy(),
         "CBC": scores.bhattacharyya.numpy(),
-        "reach_t1": np.ma.masked_array(reached.to(torch.int8).numpy(), mask=(teacher_first < 0).numpy()),
-        "target_in_student_topk": (rank_s > 0).to(torch.int8).numpy(),
-        "target_in_teacher_topk": (rank_t > 0).to(torch.int8).numpy(),
+        "reach_t1": np.ma.masked_array(reached.to(torch.int8).numpy(), mask=no_student | no_teacher),
+        "target_in_student_topk": np.ma.masked_array((rank_s > 0).to(torch.int8).numpy(), mask=no_student),
+        "target_in_teacher_topk": np.ma.masked_array((rank_t > 0).to(torch.int8).numpy(), mask=no_teacher),
         "target_student_rank": np.ma.masked_equal(rank_s.numpy(), 0),
         "target_teacher_rank": np.ma.masked_equal(rank_t.numpy(), 0),
     }

@@ -1,0 +1,10 @@
+fillControls();
+fillCurveFields();
+listen();
+listenPlane();
+listenTokens();
+drawComparison();
+drawPlane();
+drawTokens();
+drawCurves();
+document.documentElement.dataset.ready = "true";
