@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,15 +15,13 @@ from ta_opd import Options
 from ta_opd.files import write_json
 from ta_opd.options import add_arguments
 
-from .defaults import EngineDefaults
+from .defaults import GENERATED_PROBLEM_DEFAULTS, EngineDefaults
 from .engine import Corpus, Engine
 from .models import train_tokenizer
-from .plots import save_plots
 from .prompts import Problem, load_problems, split_problems
-from .report import build_report
-from .report_data import report_data
+from .report import build_report, report_data, save_plots
 from .results import print_table, result_records
-from .settings import Settings
+from .settings import Settings, add_engine_arguments, engine_defaults
 from .store import open_store
 from .suite import DEFAULT_METHODS, all_runs, parse_methods, parse_seeds
 from .word_problems import generate_problems
@@ -36,8 +33,15 @@ NOTICE = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; --help has the rest."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="local_engine",
         description="On-policy distillation of a toy Qwen3 student with every selector, on one CPU or GPU.",
     )
@@ -47,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--label-key", help="key of the solution (default: label, answer or solution)")
     parser.add_argument("--methods", default=DEFAULT_METHODS, help="entries method:ratio (METHODS)")
     parser.add_argument("--seeds", default="0", help="seeds of the distillation runs (SEEDS)")
-    parser.add_argument("--steps", type=int, help=f"OPD steps per run (STEPS; default {EngineDefaults().opd_steps})")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_engine_arguments(parser)
     add_arguments(parser, leave_out=_FOR_EACH_RUN)
     parser.set_defaults(opd_topk_metrics_k=16)
     return parser
@@ -77,11 +81,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def prepare(arguments: argparse.Namespace) -> tuple[Settings, Corpus]:
     """Check every input without writing anything. Raises ValueError with one line for the person."""
-    defaults = EngineDefaults()
-    if arguments.steps is not None:
-        if not 1 <= arguments.steps <= 1_000_000:
-            raise ValueError(f"--steps (STEPS) {arguments.steps} is outside 1..1000000")
-        defaults = replace(defaults, opd_steps=arguments.steps)
+    base = GENERATED_PROBLEM_DEFAULTS if arguments.prompts is None else EngineDefaults()
+    defaults = engine_defaults(arguments, base)
     runs = all_runs(parse_methods(arguments.methods), parse_seeds(arguments.seeds))
     options = Options.from_namespace(arguments)
     if options.topk_metrics_k == 0:

@@ -18,7 +18,7 @@ from ta_opd import Options
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from .frozen import Distances, FrozenContexts
-from .models import ModelSize, build_model, encode_prompts, encode_solutions
+from .models import build_model, encode_prompts, encode_solutions
 from .opd import OPDRun
 from .pretraining import Pretrainer, solution_loss
 from .progress import phase
@@ -88,32 +88,37 @@ class Engine:
 
     def run(self) -> tuple[Baseline, list[RunResult]]:
         """All phases; results in the order of the settings' runs."""
-        teacher = self._pretrained("teacher", self._defaults.teacher, self._defaults.teacher_steps, 0)
-        student = self._pretrained("student", self._defaults.student, self._defaults.student_steps, 1)
+        teacher = self._pretrained("teacher", self._pretrainer("teacher", 0))
+        student = self._pretrained("student", self._pretrainer("student", 1))
         baseline = self._baseline(teacher, student)
         write_jsonl(
             self._out / "metrics.jsonl", [row for run in self._settings.runs for row in self._saved_metrics(run)]
         )
         return baseline, [self._distilled(run, baseline) for run in self._settings.runs]
 
-    def _pretrained(self, name: str, size: ModelSize, steps: int, seed_offset: int) -> PreTrainedModel:
+    def _pretrainer(self, name: str, seed_offset: int) -> Pretrainer:
+        """The teacher learns from all training problems, the student from the first student_problems of them: a student
+        that has seen them all is flatter than its teacher, and descending the reverse KL then raises the forward KL."""
         defaults, corpus = self._defaults, self._corpus
-        model = build_model(size, corpus.tokenizer, defaults.base_seed + seed_offset)
+        is_teacher = name == "teacher"
+        seed = defaults.base_seed + seed_offset
         documents = [[*p, *s] for p, s in zip(corpus.train_prompts, corpus.train_solutions, strict=True)]
-        trainer = Pretrainer(
-            model,
-            documents,
-            steps=steps,
+        return Pretrainer(
+            build_model(defaults.teacher if is_teacher else defaults.student, corpus.tokenizer, seed),
+            documents if is_teacher else documents[: defaults.student_problems],
+            steps=defaults.teacher_steps if is_teacher else defaults.student_steps,
             batch_size=defaults.pretrain_batch,
             seq_len=defaults.pretrain_seq_len,
-            lr=defaults.pretrain_lr,
+            lr=defaults.teacher_lr if is_teacher else defaults.student_lr,
             weight_decay=defaults.pretrain_weight_decay,
             betas=defaults.pretrain_betas,
             grad_clip=defaults.pretrain_grad_clip,
             warmup_steps=defaults.pretrain_warmup_steps,
-            seed=defaults.base_seed + seed_offset,
+            seed=seed,
         )
-        path = self._out / "pretrained" / f"{name}.pt"
+
+    def _pretrained(self, name: str, trainer: Pretrainer) -> PreTrainedModel:
+        path, steps = self._out / "pretrained" / f"{name}.pt", trainer.steps
         if state := load_state(path):
             trainer.load_state_dict(state)
         if trainer.completed_steps < steps:
@@ -125,9 +130,9 @@ class Engine:
                     if step + 1 == steps or time.monotonic() - saved > _SECONDS_BETWEEN_PRETRAINING_STATES:
                         save_state(path, trainer.state_dict())
                         saved = time.monotonic()
-        model.to(self._settings.device).eval()
-        self._save_model(name, model)
-        return model
+        trainer.model.to(self._settings.device).eval()
+        self._save_model(name, trainer.model)
+        return trainer.model
 
     def _baseline(self, teacher: PreTrainedModel, student: PreTrainedModel) -> Baseline:
         defaults, corpus, options = self._defaults, self._corpus, self._settings.options
@@ -191,7 +196,7 @@ class Engine:
         if state := load_state(directory / "state.pt", self._settings.device):
             opd.load_state_dict(state["opd"])
             metrics = state["metrics"]
-        steps = self._defaults.opd_steps
+        steps = self._defaults.steps
         with phase(self._console, f"{run.method.label} seed {run.seed}", steps, opd.completed_steps) as bar:
             for step in range(opd.completed_steps, steps):
                 row = run.identity | opd.step(step)

@@ -28,8 +28,6 @@ from transformers import PreTrainedModel
 from .defaults import EngineDefaults
 from .rollout import Responses, Scored, sample, sampled_logprob, score
 
-_SAMPLED_ONLY = "sampled_token"
-
 
 class OPDRun:
     """One method, one seed. The caller owns the loop; state_dict() after a step resumes it exactly."""
@@ -49,12 +47,12 @@ class OPDRun:
         self._token_bank = token_bank
         self.optimizer = torch.optim.AdamW(
             student.parameters(),
-            lr=defaults.opd_lr,
-            betas=defaults.opd_betas,
-            weight_decay=defaults.opd_weight_decay,
+            lr=defaults.lr,
+            betas=defaults.betas,
+            weight_decay=defaults.weight_decay,
         )
         self.schedule = TAIDSchedule(
-            defaults.opd_steps, options.taid_t_start, options.taid_t_end, options.taid_alpha, options.taid_beta
+            defaults.steps, options.taid_t_start, options.taid_t_end, options.taid_alpha, options.taid_beta
         )
         self.completed_steps = 0
 
@@ -92,7 +90,7 @@ class OPDRun:
             self._update_schedule(student_logits, teacher_logits, responses, selection, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self._defaults.opd_grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self._defaults.grad_clip)
         self.optimizer.step()
         self.completed_steps = step + 1
         self._write_token_bank(step, responses, scored, selection, mask)
@@ -101,17 +99,19 @@ class OPDRun:
         }
 
     def _loss(self, student_logits, teacher_logits, responses, scored, selection):
-        dense = self._options.loss != _SAMPLED_ONLY
+        """The loss of the kept rows alone: the others cost nothing and cannot spoil a gradient."""
+        keep = selection.keep.to(student_logits.device)
+        student_logits = student_logits[keep]
         inputs = LossInputs(
-            student_logits if dense else None,
-            teacher_logits if dense else None,
-            sampled_logprob(student_logits, responses.token_ids),
-            scored.teacher_logprob.to(student_logits.device),
+            student_logits,
+            teacher_logits[keep],
+            sampled_logprob(student_logits, responses.token_ids[selection.keep]),
+            scored.teacher_logprob.to(keep.device)[keep],
             None,
             self.schedule.t,
         )
-        losses = LOSSES[self._options.loss](inputs, self._options)
-        keep = selection.keep.to(student_logits.device)
+        kept_losses = LOSSES[self._options.loss](inputs, self._options)
+        losses = kept_losses.new_zeros(len(keep)).masked_scatter(keep, kept_losses)
         return masked_mean(losses, keep, responses.lengths.to(keep.device), normaliser=self._options.normaliser)
 
     def _update_schedule(self, student_logits, teacher_logits, responses, selection, step):

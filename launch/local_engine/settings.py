@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import argparse
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ta_opd import Options
 
-from .defaults import EngineDefaults
+from .defaults import GENERATED_PROBLEM_DEFAULTS, EngineDefaults
+from .models import ModelSize
 from .suite import Run
 
 FORMAT_VERSION = 1
+_MAY_BE_ZERO = ("base_seed", "pretrain_warmup_steps", "pretrain_weight_decay", "weight_decay")
+_SIZE = "hidden,layers,heads,kv_heads,intermediate"
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,55 @@ class Settings:
             "options": asdict(self.options),
             "device": self.device,
         }
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every field of EngineDefaults as a flag: vocab_size is --vocab-size, a model size is five numbers."""
+    group = parser.add_argument_group("engine: sizes, steps and rates")
+    for f in fields(EngineDefaults):
+        if isinstance(f.default, tuple):
+            continue
+        shown, generated = (_shown(getattr(base, f.name)) for base in (EngineDefaults(), GENERATED_PROBLEM_DEFAULTS))
+        other = "" if shown == generated else f", {generated} with generated problems"
+        form = f"{_SIZE}; " if isinstance(f.default, ModelSize) else ""
+        kind = str if isinstance(f.default, ModelSize) else type(f.default)
+        group.add_argument(engine_flag(f.name), type=kind, help=f"({form}default: {shown}{other})")
+
+
+def engine_defaults(arguments: argparse.Namespace, base: EngineDefaults) -> EngineDefaults:
+    """base with the flags that were given. Raises ValueError naming the flag and what is allowed."""
+    given: dict[str, Any] = {}
+    for f in fields(EngineDefaults):
+        value = getattr(arguments, f.name, None)
+        if value is None:
+            continue
+        if isinstance(f.default, ModelSize):
+            given[f.name] = _model_size(f.name, value)
+            continue
+        least = 0 if f.name in _MAY_BE_ZERO else 1 if isinstance(value, int) else 0.0
+        if not math.isfinite(value) or value < least or (value == 0 and f.name not in _MAY_BE_ZERO):
+            allowed = "0 or more" if f.name in _MAY_BE_ZERO else f"{least} or more" if least else "above 0"
+            raise ValueError(f"{engine_flag(f.name)} {value} must be {allowed}")
+        given[f.name] = value
+    return replace(base, **given)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, asdict(value).values())) if isinstance(value, ModelSize) else str(value)
+
+
+def engine_flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _model_size(name: str, text: str) -> ModelSize:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{engine_flag(name)} {text!r} is not {_SIZE}, five whole numbers") from error
+    if len(numbers) != 5:
+        raise ValueError(f"{engine_flag(name)} {text!r} is not {_SIZE}, five whole numbers")
+    try:
+        return ModelSize(*numbers)
+    except ValueError as error:
+        raise ValueError(f"{engine_flag(name)} {text}: {error}") from error

@@ -26,7 +26,7 @@ def open_store(path: Path, settings: dict[str, Any]) -> Iterator[Path]:
     existed = path.exists()
     if existed and not path.is_dir():
         raise ValueError(f"OUT {path} is a file; give a directory")
-    made = path / SETTINGS
+    made, settings = path / SETTINGS, json.loads(json.dumps(settings))
     if existed and not made.exists() and any(entry.name != LOCK for entry in path.iterdir()):
         raise ValueError(f"OUT {path} holds other files and no {SETTINGS}; give an empty or a new directory")
     try:

@@ -113,7 +113,11 @@ def build_axes(
         if name in ("h", "d"):
             known = result.values[np.isfinite(result.values)]
             median[name] = float(np.median(known)) if len(known) else 0.0
-        unit[name] = result.values[inside] if released and not everything else result.values
+        values = result.values
+        if released:
+            values = values[inside]
+            values[~np.isfinite(source[inside])] = np.nan
+        unit[name] = values
         if result.degenerate:
             degenerate.append(name)
     return Axes(uniform, raw, unit, median, tuple(degenerate), released, options.budget_gamma)

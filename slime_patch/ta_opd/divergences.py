@@ -58,6 +58,8 @@ def generalized_jsd(
     if top_k:
         ids = teacher_logits.topk(top_k, dim=-1).indices
         student_logits, teacher_logits = student_logits.gather(-1, ids), teacher_logits.gather(-1, ids)
+        impossible = (student_logits == -torch.inf).all(-1, keepdim=True)
+        student_logits = student_logits.masked_fill(impossible, 0)  # all at the floor, renormalised
     entries = _jsd_entries(log_probs(student_logits, temperature), log_probs(teacher_logits, temperature), beta)
     if token_clip is not None:
         entries = entries.clamp(max=token_clip)
@@ -175,12 +177,10 @@ def sampled_token(
     """
     rollout_logprob = student_logprob if rollout_logprob is None else rollout_logprob
     rollout_logprob = rollout_logprob.detach().float()
-    advantage = teacher_logprob.detach().float() - rollout_logprob
-    known = ~advantage.isnan()
-    advantage = torch.where(known, advantage, 0)
-    ratio = torch.where(known, student_logprob.float() - rollout_logprob, 0).exp()
-    loss = -torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
-    return torch.where(known, loss, torch.nan)
+    teacher_logprob = teacher_logprob.detach().float()
+    advantage = teacher_logprob.masked_fill(teacher_logprob == -torch.inf, LOG_FLOOR) - rollout_logprob
+    ratio = torch.where(advantage.isnan(), 0, student_logprob.float() - rollout_logprob).exp()
+    return -torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
 
 
 def _kl_entries(log_p: Tensor, log_q: Tensor) -> Tensor:

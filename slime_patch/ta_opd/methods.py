@@ -1,7 +1,8 @@
 """The one table of methods: a name on the command line to a selector, a name to a loss.
 
-Letters of the formulas: h, d, c are H, D, C normalised over the batch; q is D^L (d c; the released variant Norm(D C));
-ties go by the raw scores in the third column, then by (sample, position). Names and masks: the released TA-OPD.
+Letters of the formulas: h, d, c are H, D, C normalised over the batch; q is D^L (d c; the released variant Norm(D C)).
+Ties go by the method's raw score, since 5% of each axis lie at 1 and 5% at 0, then by (sample, position); the released
+variant goes by position alone. Names and masks: the released TA-OPD.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ def _rank_split(axes: Axes, n: int) -> Ranking:
     eligible = axes.finite(axes.raw)
     by_entropy = round(axes.gamma * n)
     h, q = np.where(eligible, axes.unit["h"], -1), np.where(eligible, axes.learnable, -1)
-    raw = () if axes.released else (np.where(eligible, axes.raw["D"] * axes.raw["C"], -1),)
-    first = select_top((h, *raw), by_entropy)
-    second = select_top((np.where(eligible, (1 - h) * q, -1), *raw), n - by_entropy)
-    return Ranking(((first | second).astype(np.int8), soft_or(h, q), *raw), eligible)
+    by_h, by_q, back_fill = (h,), (np.where(eligible, (1 - h) * q, -1),), (soft_or(h, q),)
+    if not axes.released:
+        raw_h, raw_q = (np.where(eligible, raw, -1) for raw in (axes.raw["H"], _raw_learnable(axes)))
+        by_h, by_q, back_fill = (*by_h, raw_h), (*by_q, raw_q), (*back_fill, raw_h + raw_q)
+    chosen = select_top(by_h, by_entropy) | select_top(by_q, n - by_entropy)
+    return Ranking((chosen.astype(np.int8), *back_fill), eligible)
 
 
 def _in_q3(axes: Axes) -> np.ndarray:

@@ -75,14 +75,18 @@ class Options:
     def __post_init__(self) -> None:
         for f in fields(self):
             value, kind, choices = getattr(self, f.name), f.metadata["type"], f.metadata["choices"]
-            if kind is float and type(value) is int:
+            if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
                 object.__setattr__(self, f.name, float(value))
-            elif type(value) is not kind:
+            elif kind is str and value is None and not f.default:
+                object.__setattr__(self, f.name, "")
+            elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 raise ValueError(f"{flag(f.name)} takes {_a(kind)}; got {value!r}")
             if choices and value not in choices:
                 raise ValueError(f"{flag(f.name)} {value!r} is not one of {', '.join(choices)}")
         selector = find_selector(self.budget_mask)
         check_ratio(self.budget_ratio)
+        if selector.mask == "full":
+            object.__setattr__(self, "budget_ratio", 1.0)
         for name, least, most in (
             ("topk_metrics_k", 0, math.inf),
             ("budget_gamma", 0, 1),
@@ -126,6 +130,8 @@ class Options:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean opd_{near[0]}?" if near else ""
                 raise ValueError(f"unknown option {key!r}{hint}")
+            if name in given:
+                raise ValueError(f"option {key!r} is given twice, with and without opd_")
             given[name] = value
         return Options(**given)
 

@@ -90,7 +90,7 @@ def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
     one_sided = (held == 0) | (supports.teacher.ids < 0).all(1)
     for values in raw.values():
         values.masked_fill_(one_sided, torch.nan)
-    provenance = torch.where(one_sided, int(Provenance.MISSING), provenance)
+    provenance = torch.where(compatibility.isnan(), int(Provenance.MISSING), provenance)
     return raw | {
         "entropy": entropy,
         "entropy_provenance": entropy_provenance,

@@ -178,7 +178,7 @@ class Supports:
             student_on_teacher=log_s.gather(1, teacher.ids.long()),
             student_entropy=-(p_s * finite_s).sum(-1),
             teacher_entropy=-(p_t * finite_t).sum(-1),
-            reverse_kl=(p_s * (finite_s - finite_t)).sum(-1),
+            reverse_kl=(p_s * (finite_s - finite_t)).sum(-1).clamp_min_(0),
         )
 
 
@@ -219,20 +219,22 @@ def align(supports: Supports) -> Union:
     shared, only_teacher = place > 0, held_t & (entry.amax(0) == 0)
 
     teacher_on_s = log_t.gather(0, (place - 1).clamp_min_(0))
-    teacher_known = shared
+    teacher_known, answered_t = shared, None
     if supports.teacher_on_student is not None:
         asked = supports.teacher_on_student.T
-        teacher_known = held_s & (shared | ~asked.isnan())
-        teacher_on_s = torch.where(asked.isnan(), teacher_on_s, asked)
+        answered_t = held_s & ~asked.isnan()
+        teacher_known = shared | answered_t
+        teacher_on_s = torch.where(answered_t, asked, teacher_on_s)
+        answered_t = asked.exp().masked_fill_(~answered_t | shared, 0).sum(0)
     unknown_t = held_s & ~teacher_known
-    teacher_on_s = torch.where(unknown_t, _imputed(log_t, held_t, unknown_t), teacher_on_s)
+    teacher_on_s = torch.where(unknown_t, _imputed(log_t, held_t, unknown_t, answered_t), teacher_on_s)
 
-    unknown_s = only_teacher
-    student_on_t = log_t
+    unknown_s, answered_s, student_on_t = only_teacher, None, log_t
     if supports.student_on_teacher is not None:
         student_on_t = supports.student_on_teacher.T
         unknown_s = only_teacher & student_on_t.isnan()
-    student_on_t = torch.where(unknown_s, _imputed(log_s, held_s, unknown_s), student_on_t)
+        answered_s = student_on_t.exp().masked_fill_(~only_teacher | unknown_s, 0).sum(0)
+    student_on_t = torch.where(unknown_s, _imputed(log_s, held_s, unknown_s, answered_s), student_on_t)
 
     return Union(
         student=torch.cat([log_s, student_on_t]).clamp_min_(LOG_FLOOR),
@@ -252,9 +254,12 @@ def _matching_entry(ids_s: Tensor, ids_t: Tensor) -> Tensor:
     return (ids_s[:, None] == ids_t[None]).to(small).mul_(number[None, :, None])
 
 
-def _imputed(logprobs: Tensor, held: Tensor, unknown: Tensor) -> Tensor:
-    """The log-prob [N] given to each of a side's `unknown` tokens [*, N], from its own list [K, N]."""
+def _imputed(logprobs: Tensor, held: Tensor, unknown: Tensor, answered: Tensor | None) -> Tensor:
+    """The log-prob [N] given to each of a side's `unknown` tokens [*, N], from its own list [K, N] and the mass [N]
+    of the tokens outside it that were asked for."""
     kth = logprobs.masked_fill(~held, 0).amin(0)
     mass = logprobs.exp().sum(0)
+    if answered is not None:
+        mass += answered
     leftover = (1 - mass).clamp_min(_LEAST_LEFTOVER)
     return torch.minimum(kth, (leftover / unknown.sum(0).clamp_min(1)).log())

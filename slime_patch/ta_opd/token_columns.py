@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .axes import Axes, build_axes
+from .methods import find_selector
 from .options import Options
 from .scores import TokenScores, entropy_of_list, soft_or
 from .support import NO_TOKEN, Provenance, Supports, TopK
@@ -150,7 +151,7 @@ def _selection_columns(selection: Selection, axes: Axes, valid: Tensor, options:
     quadrant[inside] = axes.quadrant
     return {
         "Cprefix_ema": spread(axes.raw["C"] if options.compat_proxy == "prefix_ema" else np.nan),
-        "budget_method": [options.budget_mask] * len(valid),
+        "budget_method": [find_selector(options.budget_mask).mask] * len(valid),
         "budget_ratio": np.full(len(valid), options.budget_ratio),
         "budget_score": selection.score.numpy(),
         "budget_keep": selection.keep.to(torch.int8).numpy(),

@@ -19,9 +19,9 @@ from .selection import budget, random_keys, random_keys_released, select_ranked
 class Selection:
     """keep: bool [N], the distilled tokens, never one whose loss mask was 0.
 
-    score: float32 [N], the method's first ranking key, NaN where not ranked. axes: over the valid tokens, None where
-    the method reads none. valid, kept: counts. not_scored: valid tokens that a score with a missing or NaN part
-    kept out. degenerate: names of the axes without spread, on which the raw scores broke the ties.
+    score: float32 [N], the method's score, NaN where it has none (random, the split budget, tokens not ranked).
+    axes: over the valid tokens, None where the method reads none. valid, kept: counts. not_scored: valid tokens that
+    a missing or NaN score kept out. degenerate: names of the axes without spread, whose ties the raw scores broke.
     """
 
     keep: Tensor
@@ -43,10 +43,14 @@ def select_tokens(
     """Select ceil(rho N) of the N_valid tokens, by batch or by sample, under the method named in options.
 
     scores: N tokens, None for methods that need none. loss_mask: [N], nonzero where the token may be trained on.
-    lengths: integer [B], response lengths in batch order, summing to N. Fewer are kept where a method restricts
-    itself (q3*) or scores are missing. Raises ValueError when the sizes disagree or a needed score is absent.
+    lengths: integer [B], response lengths in batch order, summing to N. Scores and lengths are on the CPU.
+    Fewer are kept where a method restricts itself (q3*) or scores are missing. A method that reads no scores (full,
+    random) knows nothing of a missing teacher, so the loss mask must leave such tokens out.
+    Raises ValueError when the sizes disagree or a needed score is absent.
     """
     selector = find_selector(options.budget_mask)
+    if options.score_variant == "released" and options.budget_ratio == 1:
+        selector = find_selector("full")
     n = len(loss_mask)
     if int(lengths.sum()) != n:
         raise ValueError(f"response lengths sum to {int(lengths.sum())}, the loss mask has {n} tokens")
@@ -63,11 +67,11 @@ def select_tokens(
     score = np.full(len(inside), np.nan, dtype=np.float32)
     for rows in _groups(sample, selector.scope or options.budget_scope):
         part = axes.rows(rows)
-        ratio = 1.0 if selector.mask == "full" else options.budget_ratio
-        count = budget(ratio, len(part), selector.round_down)
+        count = budget(options.budget_ratio, len(part), selector.round_down)
         ranking = selector.rank(part, count)
         keep[rows] = select_ranked(ranking, count, sample[rows], options.budget_min_keep_per_sample)
-        score[rows] = np.where(ranking.eligible, ranking.keys[0], np.nan)
+        if ranking.keys[0].dtype.kind == "f":
+            score[rows] = np.where(ranking.eligible, ranking.keys[0], np.nan)
 
     whole_keep, whole_score = np.zeros(n, dtype=bool), np.full(n, np.nan, dtype=np.float32)
     whole_keep[inside], whole_score[inside] = keep, score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from ta_opd import TopK, select_tokens
 from ta_opd.axes import build_axes
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
-from .engine import Baseline, Corpus, RunResult, run_options
-from .frozen import Distances, FrozenContexts
-from .settings import Settings
+from ..engine import Baseline, Corpus, RunResult, run_options
+from ..frozen import Distances, FrozenContexts
+from ..prompts import Problem
+from ..settings import Settings
 
 SHOWN_CONTEXTS = 12
 SHOWN_TOP_TOKENS = 5
@@ -73,7 +76,7 @@ def report_data(
 def _contexts(
     split: str,
     frozen: FrozenContexts,
-    problems,
+    problems: Sequence[Problem],
     after: list[Distances],
     results: list[RunResult],
     settings: Settings,
@@ -143,7 +146,7 @@ def _top(topk: TopK, texts: list[str]) -> list[list[tuple[str, float]]]:
     ]
 
 
-def _token_texts(tokenizer) -> list[str]:
+def _token_texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     return [tokenizer.decode([token]) for token in range(len(tokenizer))]
 
 

@@ -16,8 +16,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from local_engine.report import label_of
-
 SURE, UNSURE, KEPT = "#0072B2", "#767d86", "#D55E00"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#e6e9ed", "#68717d"])
 STYLE = {
@@ -32,7 +30,11 @@ STYLE = {
     "pdf.fonttype": 42,
     "text.parse_math": False,
 }
-MEASURES = {"gain": "Gain on the frozen contexts", "vs_random": "Difference from random, same budget"}
+MEASURES = {
+    "gain": "Gain, KL(teacher || student)",
+    "reverse_gain": "Reverse gain, KL(student || teacher)",
+    "vs_random": "Gain minus random, same ratio",
+}
 Row = Mapping[str, Any]
 
 
@@ -45,7 +47,7 @@ def by_label(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Group rows by selector and budget, seeds in rising order."""
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
-        groups.setdefault(label_of(row["method"], row["ratio"]), []).append(row)
+        groups.setdefault(row["label"], []).append(row)
     return groups
 
 
@@ -60,13 +62,15 @@ def draw_interval(axes: Axes, row: Row, measure: str, height: float) -> None:
 
 
 def gain_intervals(data: Mapping[str, Any]) -> Figure:
-    """Forest plot: mean and 95% interval of every method and seed, and the difference from random."""
+    """Forest plot: mean and 95% interval of both gains of every method and seed, and the difference from random."""
     groups = by_label(data["results"])
     names = sorted(groups, key=lambda name: np.mean([number(row["gain_mean"]) for row in groups[name]]))
-    shown = [name for name in MEASURES if any(row[f"{name}_mean"] is not None for row in data["results"])] or ["gain"]
+    shown = [name for name in MEASURES if any(row.get(f"{name}_mean") is not None for row in data["results"])] or [
+        "gain"
+    ]
     rows = max((len(group) for group in groups.values()), default=1)
     height = 1.3 + len(names) * max(0.24, 0.13 * rows + 0.09)
-    figure = Figure(figsize=(4.9 if len(shown) == 1 else 8.4, height), layout="constrained")
+    figure = Figure(figsize=(2 + 3 * len(shown), height), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, shown, strict=True):
         axes.axvline(0, color="#30343a", linewidth=0.9)
@@ -129,10 +133,14 @@ def panel_grid(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes
 def entropy_disagreement(data: Mapping[str, Any]) -> Figure:
     """One panel per selector: density of all tokens, and the tokens that the selector keeps."""
     values, kept = plane_points(data)
+    values = np.sqrt(np.maximum(values, 0))
     figure, panels = panel_grid(len(kept), (2.35, 2.15))
     total = values.shape[1]
     for axes, (label, mask) in zip(panels, kept.items(), strict=True):
         axes.set_title(f"{label}\nkept n = {int(mask.sum()):,}", fontsize=8.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_formatter(lambda root, _: f"{root * root:.3g}")
         if not total:
             continue
         axes.hexbin(*values, gridsize=28, bins="log", mincnt=1, cmap=DENSITY, linewidths=0.1)
@@ -143,7 +151,7 @@ def entropy_disagreement(data: Mapping[str, Any]) -> Figure:
     figure.supxlabel("student entropy (nats)", fontsize=9)
     figure.supylabel("disagreement (nats)", fontsize=9)
     figure.suptitle(
-        f"Grey: all n = {total:,} tokens (log density); orange: kept; dashed: medians",
+        f"Grey: all n = {total:,} tokens (log density); orange: kept; dashed: medians; square-root axes",
         fontsize=9,
         x=0.01,
         ha="left",
@@ -164,6 +172,7 @@ def training_curves(data: Mapping[str, Any]) -> Figure:
             axes.plot(steps, values, color=SURE, linewidth=1.3, marker="o" if len(steps) == 1 else "")
         axes.set_title(f"{label}\nn = {len(own)} {'seed' if len(own) == 1 else 'seeds'}", fontsize=8.5)
         axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supxlabel("training step", fontsize=9)
     figure.supylabel("reverse KL (nats)", fontsize=9)
     figure.suptitle("Reverse KL during training; grey: the other methods", fontsize=9, x=0.01, ha="left")

@@ -34,6 +34,7 @@ function drawCard(position) {
     selectorTable(context, position),
   );
 }
+
 function topColumn(context, side, position, token) {
   const logp = arrayOf(context, `${side}_logp`)[position];
   const rows = topTokens(context, `${side}_top`, position).map(({ text, prob }) => {
@@ -59,6 +60,7 @@ function topColumn(context, side, position, token) {
     rows.length ? el("ul", { class: "top" }, rows) : el("p", { class: "missing" }, "top tokens missing"),
   );
 }
+
 function scoreTable(context, position) {
   const rows = SCORES.map((name) => {
     const value = colorValues(context, `score:${name}`)[position];
@@ -86,6 +88,7 @@ function scoreTable(context, position) {
   );
   return el("table", {}, el("thead", {}, head), el("tbody", {}, rows));
 }
+
 function rankCell(share) {
   const bar = el("i");
   bar.style.width = `${100 * share}%`;
@@ -94,6 +97,7 @@ function rankCell(share) {
     el("span", { class: "pct" }, String(Math.round(100 * share))),
   ];
 }
+
 function selectorTable(context, position) {
   const rows = unique([...SELECTORS, ...GAINS]).map((name) => {
     const kept = name in context.kept ? (isKept(context, name, position) ? "kept" : "no") : MISSING;

@@ -10,7 +10,9 @@ const RAMPS = {
     diverging: ["#ffc47a", "#f0983c", "#bd6a18", "#70441d", "#2b2f35", "#1e4669", "#2d73a8", "#5ba5d8", "#a6d6f7"],
   },
 };
+
 const channels = (hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
+
 function rampColor(kind, share) {
   const stops = RAMPS[dark.matches ? "dark" : "light"][kind];
   const place = Math.min(1, Math.max(0, share)) * (stops.length - 1);
@@ -18,13 +20,16 @@ function rampColor(kind, share) {
   const [from, to] = [channels(stops[index]), channels(stops[index + 1])];
   return from.map((value, channel) => Math.round(value + (to[channel] - value) * (place - index)));
 }
+
 const cssRgb = (rgb) => `rgb(${rgb.join(" ")})`;
+
 function inkOn(rgb) {
   const [red, green, blue] = rgb.map((value) =>
     value <= 10 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4,
   );
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
 }
+
 function colorScale(color) {
   const sorted = sortedValues(color);
   if (!sorted.length) return { low: NaN, high: NaN, sorted, kind: "sequential" };
@@ -33,4 +38,5 @@ function colorScale(color) {
   const edge = Math.max(Math.abs(low), Math.abs(high)) || 1;
   return { low: -edge, high: edge, sorted, kind: "diverging" };
 }
+
 const scaleShare = ({ low, high }, value) => (high > low ? (value - low) / (high - low) : 0.5);

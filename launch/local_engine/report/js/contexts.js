@@ -1,4 +1,4 @@
-// Packed arrays (see report.py): 3 bytes per number in base64
+// Contexts and their packed arrays: 3 bytes per number in base64, see packing.py
 
 function words(text, shift) {
   const raw = atob(text);
@@ -9,17 +9,11 @@ function words(text, shift) {
   }
   return out;
 }
+
 const integers = (text) => words(text, 0);
 const floats = (text) => new Float32Array(words(text, 8).buffer);
 
-const decoded = new Map();
-function once(key, make) {
-  if (!decoded.has(key)) decoded.set(key, make());
-  return decoded.get(key);
-}
-
 const contexts = DATA.contexts.map((source, index) => ({ ...source, index, length: source.tokens.length / 4 }));
-const unique = (values) => [...new Set(values)];
 const SPLITS = unique(contexts.map((context) => context.split));
 const SCORES = unique(contexts.flatMap((context) => Object.keys(context.scores)));
 const SELECTORS = unique(contexts.flatMap((context) => Object.keys(context.kept)));
@@ -30,11 +24,13 @@ const tokenTexts = (context) =>
   once(`t${context.index}`, () => Array.from(integers(context.tokens), (number) => DATA.vocabulary[number]));
 const arrayOf = (context, name) => once(`a${context.index}|${name}`, () => floats(context[name]));
 const noValues = (length) => new Float32Array(length).fill(NaN);
+
 function colorValues(context, color) {
   const [, kind, name] = /^(score|gain):([^]*)$/.exec(color);
   const packed = (kind === "score" ? context.scores : context.gain)[name];
   return once(`c${context.index}|${color}`, () => (packed === undefined ? noValues(context.length) : floats(packed)));
 }
+
 function topTokens(context, side, position) {
   const source = context[side];
   const { tokens, probs } = once(`p${context.index}|${side}`, () => ({
@@ -46,6 +42,7 @@ function topTokens(context, side, position) {
     if (tokens[index] !== NO_TOKEN) rows.push({ text: DATA.vocabulary[tokens[index]], prob: probs[index] });
   return rows;
 }
+
 const isKept = (context, selector, position) => context.kept[selector]?.[position] === "1";
 
 function sortedValues(color) {
@@ -57,7 +54,9 @@ function sortedValues(color) {
     return all.subarray(0, at).sort();
   });
 }
+
 const quantile = (sorted, part) => sorted[Math.round(part * (sorted.length - 1))];
+
 function rankShare(sorted, value) {
   let low = 0;
   let high = sorted.length;

@@ -9,6 +9,7 @@ function fillSelect(id, entries, value) {
   }
   select.value = value;
 }
+
 function fillControls() {
   const splits = SPLITS.map((name) => [
     name,
@@ -43,11 +44,13 @@ function fillControls() {
   byId("heat-previous").disabled = place <= 0;
   byId("heat-next").disabled = place < 0 || place >= shownContexts().length - 1;
 }
+
 function stepContext(step) {
   const shown = shownContexts();
   const next = shown[shown.indexOf(currentContext()) + step];
   if (next) update({ context: next.id });
 }
+
 function listen() {
   const choices = {
     "plane-split": "plane",

@@ -1,6 +1,7 @@
 // Training curves
 
 const FIELDS = unique(DATA.history.flatMap((run) => Object.keys(run.fields)));
+
 function curvePath(points, x, y) {
   let path = "";
   let open = false;
@@ -10,6 +11,7 @@ function curvePath(points, x, y) {
   }
   return path;
 }
+
 function curveFigure(label, runs, others, ranges, width) {
   const [height, left, right, top, bottom] = [132, 40, 8, 8, 20];
   const [[stepLow, stepHigh], [low, high]] = ranges;
@@ -27,7 +29,7 @@ function curveFigure(label, runs, others, ranges, width) {
       svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }),
       svg("text", { class: "muted", x: left - 5, y: y(value) + 4, "text-anchor": "end" }, text),
     );
-  for (const { value, text } of ticks(stepLow, stepHigh, width < 200 ? 3 : 5))
+  for (const { value, text } of ticks(stepLow, stepHigh, width < 200 ? 3 : 5, 1))
     root.append(svg("text", { class: "muted", x: x(value), y: height - 4, "text-anchor": "middle" }, text));
   for (const points of others) root.append(svg("path", { class: "line-back", d: curvePath(points, x, y) }));
   for (const run of runs) {
@@ -38,6 +40,7 @@ function curveFigure(label, runs, others, ranges, width) {
   const seeds = `n = ${runs.length} ${runs.length === 1 ? "seed" : "seeds"}`;
   return el("figure", {}, el("figcaption", {}, label, el("span", { class: "sub" }, seeds)), root);
 }
+
 function meanPoints(runs) {
   const sums = new Map();
   for (const run of runs)
@@ -48,6 +51,7 @@ function meanPoints(runs) {
     }
   return [...sums].map(([step, [sum, total]]) => [step, sum / total]).sort((first, second) => first[0] - second[0]);
 }
+
 function drawCurves() {
   const box = byId("curve-panels");
   const field = byId("curve-field").value;
@@ -85,6 +89,7 @@ function drawCurves() {
     ),
   );
 }
+
 function fillCurveFields() {
   const shown = FIELDS.includes("reverse_kl")
     ? ["reverse_kl", ...FIELDS.filter((name) => name !== "reverse_kl")]

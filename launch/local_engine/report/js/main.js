@@ -1,3 +1,6 @@
+// Fill the page from the data and the address
+
+readHash();
 fillControls();
 fillCurveFields();
 listen();

@@ -13,20 +13,25 @@ function format(value, digits = 4) {
         : value.toPrecision(digits);
   return text.replace("e+", "e").replaceAll("-", "−");
 }
+
 const signed = (value, digits = 3) => (value > 0 ? "+" : "") + format(value, digits);
+
 function fixedSigned(values) {
   const largest = Math.max(0, ...values.filter(known).map(Math.abs));
-  const places = largest > 0 ? Math.min(8, Math.max(1, 4 - Math.ceil(Math.log10(largest)))) : 1;
+  const places = largest > 0 ? Math.min(8, Math.max(1, 3 - Math.ceil(Math.log10(largest)))) : 1;
   return (value) => (known(value) ? (value > 0 ? "+" : "") + value.toFixed(places).replace("-", "−") : MISSING);
 }
+
 const count = (value) => value.toLocaleString("en-US");
 const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)}%` : "—");
 const known = (value) => typeof value === "number" && Number.isFinite(value);
+const ordered = (rows) => [...rows].sort((first, second) => first.seed - second.seed);
 
-function ticks(low, high, wanted) {
+function ticks(low, high, wanted, smallest = 0) {
   const span = high - low || Math.abs(high) || 1;
   const power = 10 ** Math.floor(Math.log10(span / wanted));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => span / size <= wanted) ?? 10 * power;
+  const fits = (size) => size >= smallest && span / size <= wanted;
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find(fits) ?? Math.max(smallest, 10 * power);
   const values = [];
   for (let index = Math.ceil(low / step - 1e-9); index * step <= high + step * 1e-9; index += 1)
     values.push(index * step);
@@ -42,6 +47,7 @@ function ticks(low, high, wanted) {
             .replace("-", "−"),
   }));
 }
+
 function bounds(values) {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
@@ -51,6 +57,7 @@ function bounds(values) {
   if (low >= 0 && low < 0.25 * high) low = 0;
   return high > low ? [low, high] : [low - 0.5, high + 0.5];
 }
+
 function median(values) {
   const sorted = Float32Array.from(values).sort();
   const middle = sorted.length >> 1;

@@ -8,12 +8,14 @@ function prepare(canvas, width, height) {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   return pen;
 }
+
 function planeTicks({ low, high }, wanted) {
   if (state.axes !== "sqrt" || low < 0) return ticks(low, high, wanted);
   const round = (value) => Number(value.toPrecision(1));
   const values = unique(Array.from({ length: wanted + 1 }, (_, index) => round(high * (index / wanted) ** 2)));
   return values.filter((value) => value >= low && value <= high).map((value) => ({ value, text: String(value) }));
 }
+
 function drawPlaneAxes(pen, { width, height, x, y }) {
   const { left, right, top, bottom } = PLANE_MARGIN;
   pen.font = `12px ${cssColor("--sans")}`;
@@ -51,6 +53,7 @@ function drawPlaneAxes(pen, { width, height, x, y }) {
   pen.fillText(withUnit(nameY), 0, 0);
   pen.restore();
 }
+
 function drawDots(pen, px, py, kept) {
   const many = px.length > 12000;
   const radius = many ? 1.1 : 1.9;
@@ -80,6 +83,7 @@ function drawDots(pen, px, py, kept) {
   }
   pen.globalAlpha = 1;
 }
+
 function diamond(pen, x, y, size) {
   pen.moveTo(x, y - size);
   pen.lineTo(x + size, y);
@@ -87,10 +91,14 @@ function diamond(pen, x, y, size) {
   pen.lineTo(x - size, y);
   pen.closePath();
 }
+
 function drawMedians(pen, { width, height, x, y }, points) {
   const { left, right, top, bottom } = PLANE_MARGIN;
   const [mx, my] = [x.place(points.medianX), y.place(points.medianY)];
-  for (const [color, wide, dash] of [["--surface", 2.4, []], ["--ink", 1.3, [6, 4]]]) {
+  for (const [color, wide, dash] of [
+    ["--surface", 2.4, []],
+    ["--ink", 1.3, [6, 4]],
+  ]) {
     pen.strokeStyle = cssColor(color);
     pen.lineWidth = wide;
     pen.setLineDash(dash);
@@ -102,3 +110,4 @@ function drawMedians(pen, { width, height, x, y }, points) {
     pen.stroke();
   }
   pen.setLineDash([]);
+}

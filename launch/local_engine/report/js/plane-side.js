@@ -8,6 +8,7 @@ function keySymbol(kind) {
     root.append(svg("path", { d: "M0 7 H14", stroke: "var(--ink)", "stroke-width": 1.5, "stroke-dasharray": "4 2" }));
   return root;
 }
+
 function drawPlaneSide() {
   const { x, y, context, position, medianX, medianY, absent } = plane.points;
   const cells = [
@@ -68,6 +69,7 @@ function drawPlaneSide() {
   );
   byId("plane-readout").replaceChildren(el("p", { class: "help" }, "No token chosen yet."));
 }
+
 function nearestPoint(event) {
   if (!plane.view) return -1;
   const area = byId("plane-marks").getBoundingClientRect();
@@ -80,6 +82,7 @@ function nearestPoint(event) {
   }
   return best;
 }
+
 function showPoint(index) {
   if (index === plane.hover || index < 0) return;
   plane.hover = index;
@@ -113,6 +116,7 @@ function showPoint(index) {
     el("button", { type: "button", onclick: () => openPoint(index) }, "Open in the token view"),
   );
 }
+
 function openPoint(index) {
   if (index < 0) return;
   const context = plane.points.context[index];
@@ -120,6 +124,7 @@ function openPoint(index) {
   update({ split, context: context.id, quadrant: "all", token: String(plane.points.position[index]) });
   focusToken();
 }
+
 function listenPlane() {
   const canvas = byId("plane-marks");
   canvas.addEventListener("pointermove", (event) => showPoint(nearestPoint(event)));

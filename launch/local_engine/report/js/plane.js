@@ -2,9 +2,11 @@
 
 const plane = { points: null, view: null, hover: -1, order: [] };
 const PLANE_MARGIN = { left: 54, right: 12, top: 12, bottom: 44 };
+
 function planeNames() {
   return state.axes === "normalised" ? ["H_norm", "D_norm"] : ["entropy", "disagreement"];
 }
+
 function planePoints() {
   const [nameX, nameY] = planeNames();
   return once(`plane|${state.plane}|${nameX}`, () => {
@@ -28,6 +30,7 @@ function planePoints() {
     return out;
   });
 }
+
 function axis(values, from, to) {
   const bend = state.axes === "sqrt" ? (value) => Math.sign(value) * Math.sqrt(Math.abs(value)) : (value) => value;
   const [low, high] = bounds(values);
@@ -35,6 +38,7 @@ function axis(values, from, to) {
   const place = (value) => from + ((bend(value) - bend(low)) / span) * (to - from);
   return { low, high, place };
 }
+
 function drawPlane() {
   const points = planePoints();
   const box = byId("plane-box");
@@ -63,3 +67,4 @@ function drawPlane() {
   const stepped = kept.some(Boolean) ? [...px.keys()].filter((index) => kept[index]) : [...px.keys()];
   plane.order = stepped.sort((first, second) => px[first] - px[second] || py[first] - py[second]);
   drawMedians(pen, plane.view, points);
+}

@@ -1,73 +1,53 @@
 // Comparison: the table
 
 const withRange = (row, measure) => {
-  const [mean, low, high] = ["mean", "low", "high"].map((part) => row[`${measure}_${part}`]);
+  const [mean, low, high] = partsOf(row, measure);
   if (!known(mean)) return "—";
-  const show = once(`f|${measure}`, () =>
-    fixedSigned(
-      DATA.results.flatMap((each) => [each[`${measure}_mean`], each[`${measure}_low`], each[`${measure}_high`]]),
-    ),
-  );
+  const show = once(`f|${measure}`, () => fixedSigned(DATA.results.flatMap((each) => partsOf(each, measure))));
   const verdict = reading(row, measure);
   const sure = [MEASURES[measure].above, MEASURES[measure].below].includes(verdict);
   return [
     show(mean),
     " ",
     el("span", { class: "range" }, `[${show(low)}, ${show(high)}]`),
-    el("span", { class: sure ? "reading sure" : "reading" }, verdict),
+    el("span", { class: sure ? "reading sure" : "reading", title: verdict }, verdict.replace(/ from .*/, "")),
   ];
 };
+
 const orDash = (value, show) => (known(value) ? show(value) : "—");
+const makeColumn = (title, name, show) => ({ title, key: (row) => row[name], show });
+const textColumn = (title, name) => makeColumn(title, name, (row) => row[name] ?? "—");
+const numberColumn = (title, name, show) => ({
+  ...makeColumn(title, name, (row) => orDash(row[name], show)),
+  number: true,
+});
+const rangeColumn = (title, measure) => ({
+  ...makeColumn(title, `${measure}_mean`, (row) => withRange(row, measure)),
+  number: true,
+  wraps: true,
+});
 const COLUMNS = [
-  { title: "Method", key: (row) => row.method, show: (row) => row.method },
-  { title: "Mask", key: (row) => row.mask, show: (row) => row.mask ?? "—" },
-  {
-    title: "Ratio",
-    key: (row) => row.ratio,
-    show: (row) => orDash(row.ratio, (value) => value.toFixed(2)),
-    number: true,
-  },
-  { title: "Seed", key: (row) => row.seed, show: (row) => String(row.seed), number: true },
-  { title: "Gain [95%]", key: (row) => row.gain_mean, show: (row) => withRange(row, "gain"), number: true },
-  {
-    title: "Minus random [95%]",
-    key: (row) => row.vs_random_mean,
-    show: (row) => withRange(row, "vs_random"),
-    number: true,
-  },
-  {
-    title: "Loss before",
-    key: (row) => row.heldout_loss_before,
-    show: (row) => orDash(row.heldout_loss_before, format),
-    number: true,
-  },
-  {
-    title: "Loss after",
-    key: (row) => row.heldout_loss,
-    show: (row) => orDash(row.heldout_loss, format),
-    number: true,
-  },
-  { title: "Kept tokens", key: (row) => row.kept_tokens, show: (row) => orDash(row.kept_tokens, count), number: true },
-  {
-    title: "Valid tokens",
-    key: (row) => row.valid_tokens,
-    show: (row) => orDash(row.valid_tokens, count),
-    number: true,
-  },
-  {
-    title: "Time (s)",
-    key: (row) => row.seconds,
-    show: (row) => orDash(row.seconds, (value) => value.toFixed(1)),
-    number: true,
-  },
+  textColumn("Method", "label"),
+  textColumn("Mask", "mask"),
+  numberColumn("Seed", "seed", String),
+  rangeColumn("Gain [95%]", "gain"),
+  rangeColumn("Reverse gain [95%]", "reverse_gain"),
+  rangeColumn("Minus random [95%]", "vs_random"),
+  numberColumn("Loss before", "heldout_loss_before", format),
+  numberColumn("Loss after", "heldout_loss", format),
+  numberColumn("Kept tokens", "kept_tokens", count),
+  numberColumn("Valid tokens", "valid_tokens", count),
+  numberColumn("Time (s)", "seconds", (value) => value.toFixed(1)),
 ];
 const order = { column: null, sign: 1 };
+
 function compareRows(first, second) {
   const [one, two] = [order.column.key(first), order.column.key(second)];
   const absent = (value) => value === null || value === undefined;
   if (absent(one) || absent(two)) return absent(one) - absent(two);
   return order.sign * (typeof one === "number" ? one - two : String(one).localeCompare(String(two)));
 }
+
 function drawTable() {
   const rows = order.column ? [...DATA.results].sort(compareRows) : DATA.results;
   const head = COLUMNS.map((column) => {
@@ -78,7 +58,8 @@ function drawTable() {
   const cell = (row, column, index) => {
     const text = column.show(row);
     if (index === 0) return el("th", { scope: "row" }, text);
-    return el("td", { class: column.number ? "num" : "" }, text);
+    const kinds = [column.number && "num", column.wraps && "wraps"].filter(Boolean);
+    return el("td", { class: kinds.join(" ") }, text);
   };
   byId("results").replaceChildren(
     el("thead", {}, el("tr", {}, head)),
@@ -95,6 +76,7 @@ function drawTable() {
     ),
   );
 }
+
 function sortBy(column) {
   const first = column.number ? -1 : 1;
   order.sign = order.column === column ? -order.sign : first;
@@ -102,9 +84,16 @@ function sortBy(column) {
   drawTable();
   byId("results").querySelectorAll("th button")[COLUMNS.indexOf(column)].focus();
 }
+
 function drawComparison() {
-  const note = `${infoOf("gain").help} Each interval is a 95% interval over ${sampleNote().replace("n = ", "")} for one trained student, not corrected for the number of comparisons. Grey with a hollow dot: the interval includes 0, so the value is not distinguishable from 0. Loss before and after: held-out loss of the student.`;
-  byId("comparison-note").textContent = note;
+  byId("comparison-note").replaceChildren(
+    el("p", {}, `Gain: ${infoOf("gain").help} ${infoOf("reverse_gain").help}`),
+    el(
+      "p",
+      {},
+      `n = ${count(DATA.contexts_n)} contexts from ${count(DATA.prompts_n)} prompts. Dot: mean; bar: 95% interval, for one trained student, one line per seed, not corrected for the number of comparisons. Grey with a hollow dot: the interval includes 0, so the value is not distinguishable from 0. Methods stand in the order of their gain. Loss before and after: held-out loss of the student.`,
+    ),
+  );
   const rows = DATA.results.length;
   byId("results-note").textContent =
     `${rows} ${rows === 1 ? "row" : "rows"}, one per method and seed. The table scrolls inside its box; choose a heading to sort.`;

@@ -7,6 +7,7 @@ const QUADRANT_NAMES = {
   3: "low entropy, high disagreement",
   4: "low entropy, low disagreement",
 };
+
 const hasNormalised = SCORES.includes("H_norm") && SCORES.includes("D_norm");
 const AXES = [
   ["raw", "Raw values"],
@@ -22,8 +23,9 @@ const defaults = {
   quadrant: "all",
   token: "",
   plane: SPLITS[0] ?? "",
-  axes: "raw",
+  axes: "sqrt",
 };
+
 const state = { ...defaults };
 
 function allowed(name, value) {
@@ -38,19 +40,23 @@ function allowed(name, value) {
   }[name];
   return choices ? choices.includes(value) : name === "token" && /^\d+$/.test(value);
 }
+
 function readHash() {
   for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
     if (allowed(name, value)) state[name] = value;
   settle();
 }
+
 function writeHash() {
   const entries = Object.entries(state).filter(
     ([name, value]) => value !== "" && String(value) !== String(defaults[name]),
   );
   history.replaceState(null, "", `#${new URLSearchParams(entries)}`);
 }
+
 const shownContexts = () => contexts.filter((context) => state.split === "all" || context.split === state.split);
 const currentContext = () => contexts.find((context) => String(context.id) === String(state.context));
+
 function settle() {
   const shown = shownContexts();
   if (shown.length && !shown.includes(currentContext())) {
@@ -61,11 +67,13 @@ function settle() {
   if (!context) return;
   if (state.token !== "" && Number(state.token) >= context.length) state.token = "";
 }
+
 function currentToken() {
   if (state.token !== "") return Number(state.token);
   const kept = currentContext()?.kept[state.selector]?.indexOf("1") ?? -1;
   return Math.max(0, kept);
 }
+
 function update(change) {
   const before = { ...state };
   if ("context" in change && String(change.context) !== String(state.context)) state.token = "";

@@ -11,6 +11,7 @@ function visible(text) {
     .replace(/\n/g, "⏎")
     .replace(INVISIBLE, (sign) => `‹U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
 }
+
 function visibleNodes(text) {
   return visible(text)
     .split(/([␣⇥␍⏎]+)/)

@@ -6,12 +6,24 @@ function tokenNode(context, position, values, scale) {
   const kept = isKept(context, state.selector, position);
   const shown = state.quadrant === "all" || context.quadrant[position] === state.quadrant;
   const name = `token ${position + 1}: ${visible(text)}, ${colorLabel(state.color)} ${format(value)}${kept ? ", kept" : ""}`;
-  const node = el("button", { type: "button", class: "tok", "data-position": position, "aria-label": name, "aria-pressed": "false", tabindex: -1 }, visibleNodes(text));
+  const node = el(
+    "button",
+    {
+      type: "button",
+      class: "tok",
+      "data-position": position,
+      "aria-label": name,
+      "aria-pressed": "false",
+      tabindex: -1,
+    },
+    visibleNodes(text),
+  );
   paint(node, value, scale);
   if (kept) node.classList.add("kept-mark");
   if (!shown) node.classList.add("filtered");
   return node;
 }
+
 function paint(node, value, scale) {
   if (Number.isNaN(value)) {
     node.classList.add("missing-fill");
@@ -21,6 +33,7 @@ function paint(node, value, scale) {
   node.style.backgroundColor = cssRgb(rgb);
   node.style.color = inkOn(rgb);
 }
+
 function drawTokens() {
   const context = currentContext();
   if (!context) {
@@ -32,9 +45,12 @@ function drawTokens() {
   const values = colorValues(context, state.color);
   drawScale(context, scale);
   byId("heat-help").textContent = (isGain(state.color) ? infoOf("gain") : infoOf(nameOf(state.color))).help ?? "";
-  byId("heat-prompt").replaceChildren(context.prompt === "" ? "∅" : context.prompt.replace(INVISIBLE, (sign) => visible(sign)));
+  byId("heat-prompt").replaceChildren(
+    context.prompt === "" ? "∅" : context.prompt.replace(INVISIBLE, (sign) => visible(sign)),
+  );
   const keptText = context.kept[state.selector] ?? "";
-  byId("heat-count").textContent = `(n = ${context.length} tokens, ${keptText.split("1").length - 1} kept by ${state.selector})`;
+  byId("heat-count").textContent =
+    `(n = ${context.length} tokens, ${keptText.split("1").length - 1} kept by ${state.selector})`;
   const nodes = [];
   tokenTexts(context).forEach((text, position) => {
     nodes.push(tokenNode(context, position, values, scale));
@@ -43,6 +59,7 @@ function drawTokens() {
   byId("heat-tokens").replaceChildren(...nodes);
   markToken();
 }
+
 function drawScale(context, scale) {
   const { low, high, sorted, kind } = scale;
   const unit = isGain(state.color) ? infoOf("gain").unit : infoOf(nameOf(state.color)).unit;
@@ -54,14 +71,30 @@ function drawScale(context, scale) {
     ramp.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
     const [below, above] = [sorted[0] < low ? "≤ " : "", sorted[sorted.length - 1] > high ? "≥ " : ""];
     const middle = kind === "diverging" ? "0" : format((low + high) / 2, 3);
-    bar.append(ramp, el("div", { class: "ticks" }, ...[below + format(low, 3), middle, above + format(high, 3)].map((text) => el("span", {}, text))));
+    bar.append(
+      ramp,
+      el(
+        "div",
+        { class: "ticks" },
+        ...[below + format(low, 3), middle, above + format(high, 3)].map((text) => el("span", {}, text)),
+      ),
+    );
   }
-  const keys = [["kept-mark", `kept by ${state.selector}`], ["missing-fill", "value missing"]];
+  const keys = [
+    ["kept-mark", `kept by ${state.selector}`],
+    ["missing-fill", "value missing"],
+  ];
   byId("heat-scale").replaceChildren(
     bar,
-    el("div", { class: "scale-keys" }, ...keys.map(([name, text]) => el("span", {}, el("i", { class: `swatch ${name}` }), text)), el("span", {}, `scale: ${count(sorted.length)} tokens of all contexts`)),
+    el(
+      "div",
+      { class: "scale-keys" },
+      ...keys.map(([name, text]) => el("span", {}, el("i", { class: `swatch ${name}` }), text)),
+      el("span", {}, `scale: ${count(sorted.length)} tokens of all contexts`),
+    ),
   );
 }
+
 function markToken() {
   const box = byId("heat-tokens");
   for (const node of box.querySelectorAll('[aria-pressed="true"]')) {
@@ -75,11 +108,13 @@ function markToken() {
   }
   drawCard(currentToken());
 }
+
 function focusToken() {
   const node = byId("heat-tokens").querySelector(`[data-position="${currentToken()}"]`);
   node.focus({ preventScroll: true });
   node.scrollIntoView({ block: "center" });
 }
+
 function listenTokens() {
   const box = byId("heat-tokens");
   const positionOf = (event) => event.target.closest(".tok")?.dataset.position;
@@ -96,9 +131,17 @@ function listenTokens() {
   box.addEventListener("keydown", (event) => {
     const last = currentContext().length - 1;
     const from = currentToken();
-    const target = { ArrowRight: from + 1, ArrowLeft: from - 1, ArrowDown: from + 10, ArrowUp: from - 10, Home: 0, End: last }[event.key];
+    const target = {
+      ArrowRight: from + 1,
+      ArrowLeft: from - 1,
+      ArrowDown: from + 10,
+      ArrowUp: from - 10,
+      Home: 0,
+      End: last,
+    }[event.key];
     if (target === undefined) return;
     event.preventDefault();
     update({ token: String(Math.min(last, Math.max(0, target))) });
     box.querySelector(`[data-position="${currentToken()}"]`).focus();
   });
+}
