@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-import transformers
 from rich.console import Console
 from ta_opd import Options
 from ta_opd.files import write_json
 from ta_opd.options import add_arguments
 
+from .corpus import Corpus
 from .defaults import GENERATED_PROBLEM_DEFAULTS, EngineDefaults
-from .engine import Corpus, Engine
-from .models import train_tokenizer
+from .engine import run_engine
+from .models import quiet_transformers, train_tokenizer
 from .prompts import Problem, load_problems, split_problems
 from .report import build_report, report_data, save_plots
 from .results import print_table, result_records
@@ -27,6 +28,7 @@ from .suite import DEFAULT_METHODS, all_runs, parse_methods, parse_seeds
 from .word_problems import generate_problems
 
 _FOR_EACH_RUN = ("budget_mask", "budget_ratio", "token_bank_dir", "token_bank_raw_topk")
+_MOST_WORKERS = 4
 NOTICE = (
     "Toy models are a demonstration: they show the code at work and let selectors be compared under equal budgets. "
     "Which selector wins here says nothing about large models."
@@ -51,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--label-key", help="key of the solution (default: label, answer or solution)")
     parser.add_argument("--methods", default=DEFAULT_METHODS, help="entries method:ratio (METHODS)")
     parser.add_argument("--seeds", default="0", help="seeds of the distillation runs (SEEDS)")
+    parser.add_argument("--workers", type=int, help=f"runs at a time (default: one a core, at most {_MOST_WORKERS})")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     add_engine_arguments(parser)
     add_arguments(parser, leave_out=_FOR_EACH_RUN)
@@ -62,8 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 150, soft_wrap=not terminal)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    quiet_transformers()
     with ExitStack() as stack:
         try:
             settings, corpus = prepare(arguments)
@@ -95,9 +97,11 @@ def prepare(arguments: argparse.Namespace) -> tuple[Settings, Corpus]:
     for name, value in (("topk-metrics-k", options.topk_metrics_k), ("loss-top-k", options.loss_top_k)):
         if value > len(tokenizer):
             raise ValueError(f"--opd-{name} {value} is larger than the vocabulary, {len(tokenizer)} tokens")
-    torch.set_num_threads(defaults.threads)
     corpus = Corpus.encode(tokenizer, train, held_out, defaults.max_prompt_tokens)
-    return Settings(runs, options, defaults, identity, arguments.device), corpus
+    workers = min(os.cpu_count() or 1, _MOST_WORKERS) if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise ValueError(f"--workers {workers} must be 1 or more")
+    return Settings(runs, options, defaults, identity, arguments.device, workers), corpus
 
 
 def _problems(arguments: argparse.Namespace, defaults: EngineDefaults) -> tuple[list[Problem], dict[str, str | int]]:
@@ -114,7 +118,7 @@ def _problems(arguments: argparse.Namespace, defaults: EngineDefaults) -> tuple[
 
 
 def run(settings: Settings, corpus: Corpus, out: Path, console: Console) -> None:
-    baseline, results = Engine(settings, corpus, out, console).run()
+    baseline, results = run_engine(settings, corpus, out, console)
     records = result_records(baseline, results, settings.defaults.base_seed)
     write_json(out / "results.json", records)
     data = report_data(settings, corpus, baseline, results, records, NOTICE)

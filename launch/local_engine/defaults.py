@@ -8,8 +8,6 @@ from .models import STUDENT, TEACHER, ModelSize
 @dataclass(frozen=True)
 class EngineDefaults:
     base_seed: int = 0
-    threads: int = 2
-
     problems: int = 3000
     held_out_problems: int = 100
     max_prompt_tokens: int = 160
@@ -31,6 +29,7 @@ class EngineDefaults:
 
     steps: int = 16
     responses_per_step: int = 64
+    micro_batch: int = 16
     max_new_tokens: int = 48
     lr: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.95)

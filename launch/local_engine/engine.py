@@ -1,252 +1,124 @@
-"""The whole experiment: pre-train teacher and student, run every method, re-score the frozen contexts.
+"""The phases: pre-train teacher and student, freeze contexts, distil with every method.
 
-Every phase is resumable and a pure function of the settings, so an interrupted run ends in the same numbers.
+An interrupted phase goes on where it stopped and ends in the same numbers.
 """
 
 from __future__ import annotations
 
-import copy
-import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
-from ta_opd import Options
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from .frozen import Distances, FrozenContexts
-from .models import build_model, encode_prompts, encode_solutions
-from .opd import OPDRun
-from .pretraining import Pretrainer, solution_loss
+from .corpus import Corpus
+from .experiment import Baseline, Experiment, RunResult, run_directory, save_model, saved_metrics
+from .models import build_model, quiet_transformers
+from .pretraining import Pretrainer
 from .progress import phase
-from .prompts import Problem
-from .rollout import sample
 from .settings import Settings
 from .store import append_jsonl, load_state, save_state, write_jsonl
-from .suite import Run
+from .workers import Work, side_by_side
 
+MODELS = ("teacher", "student")
 _SECONDS_BETWEEN_PRETRAINING_STATES = 2.0
-_FROZEN_SEED_OFFSET = 10_000
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The problems in token ids; train and held_out share no prompt."""
-
-    tokenizer: PreTrainedTokenizerFast
-    train: Sequence[Problem]
-    held_out: Sequence[Problem]
-    train_prompts: list[list[int]]
-    train_solutions: list[list[int]]
-    held_out_prompts: list[list[int]]
-    held_out_solutions: list[list[int]]
-
-    @staticmethod
-    def encode(tokenizer, train: Sequence[Problem], held_out: Sequence[Problem], max_prompt_tokens: int) -> Corpus:
-        return Corpus(
-            tokenizer,
-            train,
-            held_out,
-            encode_prompts(tokenizer, [problem.prompt for problem in train], max_prompt_tokens),
-            encode_solutions(tokenizer, train),
-            encode_prompts(tokenizer, [problem.prompt for problem in held_out], max_prompt_tokens),
-            encode_solutions(tokenizer, held_out),
-        )
+def run_engine(settings: Settings, corpus: Corpus, out: Path, console: Console) -> tuple[Baseline, list[RunResult]]:
+    """All phases; results in the order of the settings' runs."""
+    torch.set_num_threads(1)
+    _pretrain_both(settings, corpus, out, console)
+    with phase(console, "freeze student contexts", 1) as bar:
+        experiment = open_experiment(settings, corpus, out)
+        bar.advance(f"{len(experiment.frozen.prompt):,} tokens")
+    _distil_all(settings, corpus, out, console)
+    results = [experiment.result(run) for run in settings.runs]
+    write_jsonl(out / "metrics.jsonl", [row for result in results for row in result.metrics])
+    return experiment.baseline(), results
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """What every run starts from. first_rollout: the responses that every method sees in its first step, by seed."""
-
-    teacher: PreTrainedModel
-    student: PreTrainedModel
-    frozen: FrozenContexts
-    first_rollout: dict[int, FrozenContexts]
-    teacher_loss: float
-    student_loss: float
+def open_experiment(settings: Settings, corpus: Corpus, out: Path) -> Experiment:
+    """From the finished pre-training states."""
+    models = [_pretrained(name, settings, corpus, out).model for name in MODELS]
+    return Experiment(settings, corpus, out, *(model.to(settings.device).eval() for model in models))
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: its steps' metrics, the trained student's distances, its loss on held-out solutions."""
+def _pretrained(name: str, settings: Settings, corpus: Corpus, out: Path) -> Pretrainer:
+    """The teacher's or student's pre-training as far as it has come.
 
-    run: Run
-    metrics: list[dict[str, Any]]
-    held_out: Distances
-    rollout: Distances
-    solution_loss: float
-    seconds: float
-
-
-class Engine:
-    def __init__(self, settings: Settings, corpus: Corpus, out: Path, console: Console):
-        self._settings, self._corpus, self._out, self._console = settings, corpus, out, console
-        self._defaults = settings.defaults
-
-    def run(self) -> tuple[Baseline, list[RunResult]]:
-        """All phases; results in the order of the settings' runs."""
-        teacher = self._pretrained("teacher", self._pretrainer("teacher", 0))
-        student = self._pretrained("student", self._pretrainer("student", 1))
-        baseline = self._baseline(teacher, student)
-        write_jsonl(
-            self._out / "metrics.jsonl", [row for run in self._settings.runs for row in self._saved_metrics(run)]
-        )
-        return baseline, [self._distilled(run, baseline) for run in self._settings.runs]
-
-    def _pretrainer(self, name: str, seed_offset: int) -> Pretrainer:
-        """The teacher learns from all training problems, the student from the first student_problems of them: a student
-        that has seen them all is flatter than its teacher, and descending the reverse KL then raises the forward KL."""
-        defaults, corpus = self._defaults, self._corpus
-        is_teacher = name == "teacher"
-        seed = defaults.base_seed + seed_offset
-        documents = [[*p, *s] for p, s in zip(corpus.train_prompts, corpus.train_solutions, strict=True)]
-        return Pretrainer(
-            build_model(defaults.teacher if is_teacher else defaults.student, corpus.tokenizer, seed),
-            documents if is_teacher else documents[: defaults.student_problems],
-            steps=defaults.teacher_steps if is_teacher else defaults.student_steps,
-            batch_size=defaults.pretrain_batch,
-            seq_len=defaults.pretrain_seq_len,
-            lr=defaults.teacher_lr if is_teacher else defaults.student_lr,
-            weight_decay=defaults.pretrain_weight_decay,
-            betas=defaults.pretrain_betas,
-            grad_clip=defaults.pretrain_grad_clip,
-            warmup_steps=defaults.pretrain_warmup_steps,
-            seed=seed,
-        )
-
-    def _pretrained(self, name: str, trainer: Pretrainer) -> PreTrainedModel:
-        path, steps = self._out / "pretrained" / f"{name}.pt", trainer.steps
-        if state := load_state(path):
-            trainer.load_state_dict(state)
-        if trainer.completed_steps < steps:
-            saved = time.monotonic()
-            with phase(self._console, f"pre-train the {name}", steps, trainer.completed_steps) as bar:
-                for step in range(trainer.completed_steps, steps):
-                    loss = trainer.step(step)
-                    bar.advance(f"loss {loss:.2f}")
-                    if step + 1 == steps or time.monotonic() - saved > _SECONDS_BETWEEN_PRETRAINING_STATES:
-                        save_state(path, trainer.state_dict())
-                        saved = time.monotonic()
-        trainer.model.to(self._settings.device).eval()
-        self._save_model(name, trainer.model)
-        return trainer.model
-
-    def _baseline(self, teacher: PreTrainedModel, student: PreTrainedModel) -> Baseline:
-        defaults, corpus, options = self._defaults, self._corpus, self._settings.options
-        count = min(defaults.frozen_contexts, len(corpus.held_out))
-        seeds = sorted({run.seed for run in self._settings.runs})
-        with phase(self._console, "freeze student contexts", 1 + len(seeds)) as bar:
-            responses = sample(
-                student,
-                range(count),
-                corpus.held_out_prompts,
-                defaults.max_new_tokens,
-                defaults.base_seed + _FROZEN_SEED_OFFSET,
-                student.config.eos_token_id,
-                student.config.pad_token_id,
-            )
-            variant, k = options.score_variant, options.topk_metrics_k
-            frozen = FrozenContexts.build(responses, student, teacher, k, variant)
-            bar.advance()
-            first_rollout = {}
-            for seed in seeds:
-                first = self._opd_run(Run(self._settings.runs[0].method, seed), copy.deepcopy(student), teacher)
-                first_rollout[seed] = FrozenContexts.build(first.responses(0), student, teacher, k, variant)
-                bar.advance()
-        return Baseline(
-            teacher,
-            student,
-            frozen,
-            first_rollout,
-            self._solution_loss(teacher),
-            self._solution_loss(student),
-        )
-
-    def _opd_run(self, run: Run, student: PreTrainedModel, teacher: PreTrainedModel) -> OPDRun:
-        return OPDRun(
-            student,
-            teacher,
-            self._corpus.train_prompts,
-            run_options(self._settings.options, run),
-            self._defaults,
-            run.seed,
-            self._directory(run) / "token_bank",
-        )
-
-    def _distilled(self, run: Run, baseline: Baseline) -> RunResult:
-        directory = self._directory(run)
-        result = load_state(directory / "result.pt")
-        if result is None:
-            result = self._distil(run, baseline, directory)
-        return RunResult(
-            run,
-            result["metrics"],
-            Distances(*result["held_out"]),
-            Distances(*result["rollout"]),
-            result["solution_loss"],
-            result["seconds"],
-        )
-
-    def _distil(self, run: Run, baseline: Baseline, directory: Path) -> dict[str, Any]:
-        opd = self._opd_run(run, copy.deepcopy(baseline.student), baseline.teacher)
-        metrics: list[dict[str, Any]] = []
-        if state := load_state(directory / "state.pt", self._settings.device):
-            opd.load_state_dict(state["opd"])
-            metrics = state["metrics"]
-        steps = self._defaults.steps
-        with phase(self._console, f"{run.method.label} seed {run.seed}", steps, opd.completed_steps) as bar:
-            for step in range(opd.completed_steps, steps):
-                row = run.identity | opd.step(step)
-                metrics.append(row)
-                save_state(directory / "state.pt", {"opd": opd.state_dict(), "metrics": metrics})
-                append_jsonl(self._out / "metrics.jsonl", row)
-                bar.advance(f"reverse KL {row['reverse_kl']:.3f}")
-        started = time.monotonic()
-        result = {
-            "metrics": metrics,
-            "held_out": tuple(baseline.frozen.distances(opd.student)),
-            "rollout": tuple(baseline.first_rollout[run.seed].distances(opd.student)),
-            "solution_loss": self._solution_loss(opd.student),
-        }
-        result["seconds"] = sum(row["seconds"] for row in metrics) + time.monotonic() - started
-        self._save_model(run.directory, opd.student)
-        save_state(directory / "result.pt", result)
-        (directory / "state.pt").unlink(missing_ok=True)
-        return result
-
-    def _solution_loss(self, model: PreTrainedModel) -> float:
-        return solution_loss(model, self._corpus.held_out_prompts, self._corpus.held_out_solutions)
-
-    def _directory(self, run: Run) -> Path:
-        return self._out / "runs" / run.directory
-
-    def _saved_metrics(self, run: Run) -> list[dict[str, Any]]:
-        for name in ("result.pt", "state.pt"):
-            if saved := load_state(self._directory(run) / name):
-                return saved["metrics"]
-        return []
-
-    def _save_model(self, name: str, model: PreTrainedModel) -> None:
-        """The model and tokenizer in transformers' form under models/; a whole directory or none."""
-        final = self._out / "models" / name
-        if final.exists():
-            return
-        temporary = final.with_name(f".{name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        model.save_pretrained(temporary)
-        self._corpus.tokenizer.save_pretrained(temporary)
-        temporary.rename(final)
-
-
-def run_options(options: Options, run: Run) -> Options:
-    """The settings' options with this run's selector, ratio and seed."""
-    return replace(
-        options,
-        budget_mask=run.method.mask,
-        budget_ratio=run.method.ratio,
-        budget_mask_seed=options.budget_mask_seed + run.seed,
+    The teacher learns from all training problems, the student from the first student_problems of them: a student that
+    has seen them all is flatter than its teacher, and descending the reverse KL then raises the forward KL.
+    """
+    defaults, is_teacher = settings.defaults, name == "teacher"
+    seed = defaults.base_seed + (0 if is_teacher else 1)
+    documents = [[*p, *s] for p, s in zip(corpus.train_prompts, corpus.train_solutions, strict=True)]
+    trainer = Pretrainer(
+        build_model(defaults.teacher if is_teacher else defaults.student, corpus.tokenizer, seed),
+        documents if is_teacher else documents[: defaults.student_problems],
+        steps=defaults.teacher_steps if is_teacher else defaults.student_steps,
+        batch_size=defaults.pretrain_batch,
+        seq_len=defaults.pretrain_seq_len,
+        lr=defaults.teacher_lr if is_teacher else defaults.student_lr,
+        weight_decay=defaults.pretrain_weight_decay,
+        betas=defaults.pretrain_betas,
+        grad_clip=defaults.pretrain_grad_clip,
+        warmup_steps=defaults.pretrain_warmup_steps,
+        seed=seed,
     )
+    if state := load_state(_pretraining_path(out, name)):
+        trainer.load_state_dict(state)
+    return trainer
+
+
+def _pretraining_path(out: Path, name: str) -> Path:
+    return out / "pretrained" / f"{name}.pt"
+
+
+def _pretrain_both(settings: Settings, corpus: Corpus, out: Path, console: Console) -> None:
+    trainers = {name: _pretrained(name, settings, corpus, out) for name in MODELS}
+    pending = [name for name in MODELS if trainers[name].completed_steps < trainers[name].steps]
+    if pending:
+        total, finished = (sum(getattr(t, name) for t in trainers.values()) for name in ("steps", "completed_steps"))
+        with phase(console, "pre-train teacher and student", total, finished) as bar:
+            count = min(settings.workers, len(pending))
+            for row in side_by_side(pending, count, _pretrain_here, (settings, corpus, out)):
+                bar.advance(f"{row['model']} loss {row['loss']:.2f}")
+    for name in MODELS:
+        save_model(out, name, _pretrained(name, settings, corpus, out).model.eval(), corpus.tokenizer)
+
+
+def _pretrain_here(settings: Settings, corpus: Corpus, out: Path) -> Work:
+    quiet_transformers()
+    return lambda name: _pretrain(name, settings, corpus, out)
+
+
+def _pretrain(name: str, settings: Settings, corpus: Corpus, out: Path) -> Iterator[dict[str, Any]]:
+    """Take the steps that are left; yields after each, the last one saved."""
+    trainer, saved = _pretrained(name, settings, corpus, out), time.monotonic()
+    for step in range(trainer.completed_steps, trainer.steps):
+        loss = trainer.step(step)
+        if step + 1 == trainer.steps or time.monotonic() - saved > _SECONDS_BETWEEN_PRETRAINING_STATES:
+            save_state(_pretraining_path(out, name), trainer.state_dict())
+            saved = time.monotonic()
+        yield {"model": name, "loss": loss}
+
+
+def _distil_all(settings: Settings, corpus: Corpus, out: Path, console: Console) -> None:
+    done = {run: saved_metrics(out, run) for run in settings.runs}
+    write_jsonl(out / "metrics.jsonl", [row for rows in done.values() for row in rows])
+    pending = [run for run in settings.runs if not (run_directory(out, run) / "result.pt").exists()]
+    if not pending:
+        return
+    total, finished = len(settings.runs) * settings.defaults.steps, sum(map(len, done.values()))
+    count = min(settings.workers, len(pending))
+    with phase(console, f"distil, {len(settings.runs)} runs", total, finished) as bar:
+        for row in side_by_side(pending, count, _distil_here, (settings, corpus, out)):
+            append_jsonl(out / "metrics.jsonl", row)
+            bar.advance(f"{row['label']} seed {row['seed']} step {row['step'] + 1}")
+
+
+def _distil_here(settings: Settings, corpus: Corpus, out: Path) -> Work:
+    quiet_transformers()
+    return open_experiment(settings, corpus, out).distil

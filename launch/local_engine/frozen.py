@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from ta_opd import divergences
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -39,23 +38,23 @@ class FrozenContexts:
     teacher_logits: Tensor
     before: Distances
     scored: Scored
+    micro_batch: int
 
     @staticmethod
-    @torch.no_grad()
     def build(
-        responses: Responses, student: PreTrainedModel, teacher: PreTrainedModel, k: int, variant: str
+        responses: Responses, student: PreTrainedModel, teacher: PreTrainedModel, k: int, variant: str, micro_batch: int
     ) -> FrozenContexts:
-        student_logits, teacher_logits = responses.logits(student), responses.logits(teacher)
+        student_logits, teacher_logits = (responses.fixed_logits(model, micro_batch) for model in (student, teacher))
         return FrozenContexts(
             responses,
             teacher_logits,
             _distances(student_logits, teacher_logits),
             score(student_logits, teacher_logits, responses.token_ids, k, variant),
+            micro_batch,
         )
 
-    @torch.no_grad()
     def distances(self, student: PreTrainedModel) -> Distances:
-        return _distances(self.responses.logits(student), self.teacher_logits)
+        return _distances(self.responses.fixed_logits(student, self.micro_batch), self.teacher_logits)
 
     @property
     def prompt(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -37,6 +38,12 @@ class ModelSize:
 
 TEACHER = ModelSize(hidden=128, layers=2, heads=4, kv_heads=2, intermediate=384)
 STUDENT = ModelSize(hidden=64, layers=2, heads=4, kv_heads=2, intermediate=192)
+
+
+def quiet_transformers() -> None:
+    """No progress bars or notices of transformers' own; each process has to say so for itself."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

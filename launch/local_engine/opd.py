@@ -23,6 +23,7 @@ from ta_opd import (
 )
 from ta_opd.token_bank import write_rollout
 from ta_opd.token_columns import Rollout, token_columns
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from .defaults import EngineDefaults
@@ -76,47 +77,59 @@ class OPDRun:
         """Take the next step, write its token bank, and return its metrics."""
         assert step == self.completed_steps, f"step {step} after {self.completed_steps} completed ones"
         started = time.monotonic()
-        options, responses = self._options, self.responses(step)
-        student_logits = responses.logits(self.student)
-        with torch.no_grad():
-            teacher_logits = responses.logits(self.teacher)
+        options, defaults, responses = self._options, self._defaults, self.responses(step)
+        student_logits, teacher_logits = (
+            responses.fixed_logits(model, defaults.micro_batch) for model in (self.student, self.teacher)
+        )
         scored = score(
             student_logits, teacher_logits, responses.token_ids, options.topk_metrics_k, options.score_variant
         )
         mask = torch.ones(len(scored.student_logprob), dtype=torch.int8)
         selection = select_tokens(scored.scores, mask, responses.lengths, options, rollout_id=step)
-        loss = self._loss(student_logits, teacher_logits, responses, scored, selection)
-        if options.loss == "taid":
-            self._update_schedule(student_logits, teacher_logits, responses, selection, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self._defaults.grad_clip)
+        loss = self._backward(responses, teacher_logits, scored, selection)
+        if options.loss == "taid":
+            self._update_schedule(student_logits, teacher_logits, selection, step)
+        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), defaults.grad_clip)
         self.optimizer.step()
         self.completed_steps = step + 1
         self._write_token_bank(step, responses, scored, selection, mask)
-        return self._metrics(step, float(loss.detach()), float(norm), responses, scored, selection) | {
+        return self._metrics(step, loss, float(norm), responses, scored, selection) | {
             "seconds": time.monotonic() - started
         }
 
-    def _loss(self, student_logits, teacher_logits, responses, scored, selection):
-        """The loss of the kept rows alone: the others cost nothing and cannot spoil a gradient."""
-        keep = selection.keep.to(student_logits.device)
-        student_logits = student_logits[keep]
+    def _backward(self, responses: Responses, teacher_logits: Tensor, scored: Scored, selection: Selection) -> float:
+        """Accumulate the gradient of the whole batch's loss, a micro-batch at a time; returns the loss."""
+        options, device = self._options, teacher_logits.device
+        whole = selection.kept if options.normaliser == "selected" else len(responses.problem)
+        total, start = 0.0, 0
+        for part in responses.micro_batches(self._defaults.micro_batch):
+            rows = slice(start, start + len(part.token_ids))
+            start = rows.stop
+            keep = selection.keep[rows].to(device)
+            losses = self._token_losses(part, teacher_logits[rows], scored.teacher_logprob[rows].to(device), keep)
+            loss = masked_mean(losses, keep, part.lengths.to(device), normaliser=options.normaliser, denominator=whole)
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+    def _token_losses(self, part: Responses, teacher_logits: Tensor, teacher_logprob: Tensor, keep: Tensor) -> Tensor:
+        """Losses [N] of a micro-batch, 0 where not kept: those rows cost nothing and cannot spoil a gradient."""
+        student_logits = part.logits(self.student)[keep]
         inputs = LossInputs(
             student_logits,
             teacher_logits[keep],
-            sampled_logprob(student_logits, responses.token_ids[selection.keep]),
-            scored.teacher_logprob.to(keep.device)[keep],
+            sampled_logprob(student_logits, part.token_ids.to(keep.device)[keep]),
+            teacher_logprob[keep],
             None,
             self.schedule.t,
         )
-        kept_losses = LOSSES[self._options.loss](inputs, self._options)
-        losses = kept_losses.new_zeros(len(keep)).masked_scatter(keep, kept_losses)
-        return masked_mean(losses, keep, responses.lengths.to(keep.device), normaliser=self._options.normaliser)
+        kept = LOSSES[self._options.loss](inputs, self._options)
+        return kept.new_zeros(len(keep)).masked_scatter(keep, kept)
 
-    def _update_schedule(self, student_logits, teacher_logits, responses, selection, step):
+    def _update_schedule(self, student_logits, teacher_logits, selection, step):
         compared = divergences.taid_cross_entropy(
-            student_logits.detach(), teacher_logits, self.schedule.t, space=self._options.taid_space
+            student_logits, teacher_logits, self.schedule.t, space=self._options.taid_space
         )
         if selection.kept:
             self.schedule.update(float(masked_mean(compared.cpu(), selection.keep)), step)
@@ -178,10 +191,3 @@ class OPDRun:
 def rollout_seed(seed: int, step: int) -> int:
     """A seed for the rollout of one step, far from every other (seed, step)'s."""
     return (seed * 1_000_003 + step * 7919 + 104_729) % 2**63
-
-
-def replay(options: Options, scored: Scored, lengths: torch.Tensor, rollout_id: int) -> Selection:
-    """What a selector would keep of responses that were scored but not trained on."""
-    return select_tokens(
-        scored.scores, torch.ones(len(scored.student_logprob), dtype=torch.int8), lengths, options, rollout_id
-    )

@@ -17,20 +17,28 @@ class Phase:
 
     def __init__(self, console: Console, name: str, total: int, done: int, bar: tuple[Progress, int] | None):
         self._console, self._name, self._total, self._done, self._bar = console, name, total, done, bar
-        self._started = self._printed = time.monotonic()
-        self._first = done
+        self._begun = self._printed = time.monotonic()
+        self._first: tuple[int, float] | None = None
 
     def advance(self, note: str = "") -> None:
         self._done += 1
         if self._bar:
             progress, task = self._bar
             progress.update(task, completed=self._done, note=note)
-        elif self._done == self._total or time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES:
-            self._printed = time.monotonic()
-            spent = self._printed - self._started
-            left = spent / (self._done - self._first) * (self._total - self._done)
-            end = f"done in {spent:.0f} s" if self._done == self._total else f"{left:.0f} s left"
-            self._console.print(f"{self._name}: {self._done}/{self._total}, {end}  {note}".rstrip(), highlight=False)
+            return
+        now = time.monotonic()
+        if self._done == self._total:
+            self._print(f"done in {now - self._begun:.0f} s")
+        elif self._first is None:
+            # The time before the first step is start-up, which says nothing of the steps to come.
+            self._first = self._done, now
+        elif now - self._printed > _SECONDS_BETWEEN_LINES:
+            done, since = self._first
+            self._print(f"{(now - since) / (self._done - done) * (self._total - self._done):.0f} s left  {note}")
+            self._printed = now
+
+    def _print(self, text: str) -> None:
+        self._console.print(f"{self._name}: {self._done}/{self._total}, {text}".rstrip(), highlight=False)
 
 
 @contextmanager

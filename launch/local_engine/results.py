@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from .engine import Baseline, RunResult
+from .experiment import Baseline, RunResult
 from .statistics import Interval, cluster_bootstrap
 
 _DIGITS = 3

@@ -39,8 +39,20 @@ class Responses:
         """int64 [N], the sampled tokens."""
         return torch.tensor([token for ids in self.response_ids for token in ids])
 
+    def micro_batches(self, size: int) -> list[Responses]:
+        """Parts of at most `size` responses, in order."""
+        return [
+            Responses(*(values[start : start + size] for values in (self.problem, self.prompt_ids, self.response_ids)))
+            for start in range(0, len(self.problem), size)
+        ]
+
+    @torch.no_grad()
+    def fixed_logits(self, model: PreTrainedModel, micro_batch: int) -> Tensor:
+        """logits without gradient, computed a micro-batch at a time, so that memory does not grow with B."""
+        return torch.cat([part.logits(model) for part in self.micro_batches(micro_batch)])
+
     def logits(self, model: PreTrainedModel) -> Tensor:
-        """float32 [N, V]: row n is the distribution that token n was, or would be, drawn from."""
+        """float32 [N, V]: row n is the distribution that token n was, or would be, drawn from; differentiable."""
         sequences = [[*p, *r] for p, r in zip(self.prompt_ids, self.response_ids, strict=True)]
         return response_logits(model, sequences, [len(ids) for ids in self.prompt_ids])
 

@@ -21,13 +21,14 @@ _SIZE = "hidden,layers,heads,kv_heads,intermediate"
 @dataclass(frozen=True)
 class Settings:
     """defaults: sizes and steps of the engine. options: selection and loss, the selector left to each run.
-    prompts: what identifies the problems. device: "cpu" or "cuda"."""
+    prompts: what identifies the problems. device: "cpu" or "cuda". workers: runs at a time, which changes no number."""
 
     runs: list[Run]
     options: Options
     defaults: EngineDefaults
     prompts: dict[str, Any]
     device: str
+    workers: int
 
     def fingerprint(self) -> dict[str, Any]:
         """What two runs must share to share a directory; methods and seeds may be added later."""

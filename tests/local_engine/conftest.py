@@ -1,14 +1,13 @@
 """A tiny teacher, student and corpus, built once: untrained models are as good as any for what must always hold."""
 
 import pytest
+from local_engine.corpus import Corpus
 from local_engine.defaults import EngineDefaults
-from local_engine.engine import Corpus
 from local_engine.models import ModelSize, build_model, train_tokenizer
 from local_engine.prompts import split_problems
 from local_engine.word_problems import generate_problems
 
 TINY = EngineDefaults(
-    threads=1,
     problems=60,
     held_out_problems=8,
     max_prompt_tokens=60,

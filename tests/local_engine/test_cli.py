@@ -27,7 +27,6 @@ TINY = {
     "--responses-per-step": "6",
     "--max-new-tokens": "10",
     "--frozen-contexts": "8",
-    "--threads": "1",
     "--methods": "pure_opd teachability:0.25 random:0.25",
 }
 

@@ -16,7 +16,7 @@ def responses(corpus, student, tiny):
 
 @pytest.fixture
 def frozen(responses, student, teacher):
-    return FrozenContexts.build(responses, student, teacher, k=8, variant="paper")
+    return FrozenContexts.build(responses, student, teacher, k=8, variant="paper", micro_batch=3)
 
 
 def test_an_unchanged_student_gains_exactly_nothing(frozen, student):

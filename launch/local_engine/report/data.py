@@ -12,7 +12,8 @@ from ta_opd.axes import build_axes
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ..engine import Baseline, Corpus, RunResult, run_options
+from ..corpus import Corpus
+from ..experiment import Baseline, RunResult, run_options
 from ..frozen import Distances, FrozenContexts
 from ..prompts import Problem
 from ..settings import Settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_engine.engine import Baseline, RunResult
+from local_engine.experiment import Baseline, RunResult
 from local_engine.frozen import FrozenContexts
 from local_engine.models import build_model
 from local_engine.report import build_report, report_data, save_plots
@@ -25,16 +25,16 @@ def finished(corpus, teacher, tiny):
     """Settings, baseline and results of three methods with two seeds, whose trained student is the teacher."""
     student = build_model(tiny.student, corpus.tokenizer, seed=1)
     runs = all_runs(parse_methods("pure_opd teachability:0.25 random:0.25"), SEEDS)
-    settings = Settings(runs, Options(topk_metrics_k=8), tiny, {"source": "made up", "problems": 8}, "cpu")
+    settings = Settings(runs, Options(topk_metrics_k=8), tiny, {"source": "made up", "problems": 8}, "cpu", 1)
 
     def frozen(prompts: list[list[int]], seed: int) -> FrozenContexts:
         end, pad = student.config.eos_token_id, student.config.pad_token_id
         responses = sample(student, range(8), prompts, tiny.max_new_tokens, seed, end, pad)
-        return FrozenContexts.build(responses, student, teacher, k=8, variant="paper")
+        return FrozenContexts.build(responses, student, teacher, k=8, variant="paper", micro_batch=3)
 
     held_out = frozen(corpus.held_out_prompts, seed=0)
     rollouts = {seed: frozen(corpus.train_prompts, seed=seed) for seed in SEEDS}
-    baseline = Baseline(teacher, student, held_out, rollouts, teacher_loss=1.0, student_loss=2.0)
+    baseline = Baseline(held_out, rollouts, teacher_loss=1.0, student_loss=2.0)
     row = {"step": 0, "reverse_kl": 0.5, "kept_tokens": 4, "valid_tokens": 16}
     results = [
         RunResult(
