@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from ta_opd import Options
-from ta_opd.files import write_json
+from ta_opd.files import write_json, write_text
 from ta_opd.options import add_arguments
 
 from .corpus import Corpus
@@ -21,10 +21,11 @@ from .engine import run_engine
 from .models import quiet_transformers, train_tokenizer
 from .prompts import Problem, load_problems, split_problems
 from .report import build_report, report_data, save_plots
-from .results import print_table, result_records
+from .results import result_records, summary_records
 from .settings import Settings, add_engine_arguments, engine_defaults
 from .store import open_store
 from .suite import DEFAULT_METHODS, all_runs, parse_methods, parse_seeds
+from .table import markdown_table, print_table
 from .word_problems import generate_problems
 
 _FOR_EACH_RUN = ("budget_mask", "budget_ratio", "token_bank_dir", "token_bank_raw_topk")
@@ -120,16 +121,21 @@ def _problems(arguments: argparse.Namespace, defaults: EngineDefaults) -> tuple[
 def run(settings: Settings, corpus: Corpus, out: Path, console: Console) -> None:
     baseline, results = run_engine(settings, corpus, out, console)
     records = result_records(baseline, results, settings.defaults.base_seed)
+    summary = summary_records(baseline, results, settings.defaults.base_seed)
     write_json(out / "results.json", records)
+    write_json(out / "summary.json", summary)
+    write_text(out / "summary.md", markdown_table(summary, baseline))
     data = report_data(settings, corpus, baseline, results, records, NOTICE)
     save_plots(data, out / "plots")
     build_report(data, out / "report.html")
     console.print()
-    print_table(console, records, baseline)
-    console.print(f"[bold]report[/bold]      {out / 'report.html'}", highlight=False)
-    console.print(f"[bold]numbers[/bold]     {out / 'results.json'}, {out / 'metrics.jsonl'}", highlight=False)
-    console.print(
-        f"[bold]token bank[/bold]  {out / 'runs'}/*/token_bank/rollout_*.{settings.options.token_bank_format}",
-        highlight=False,
-    )
+    print_table(console, summary, baseline)
+    bank = f"runs/*/token_bank/rollout_*.{settings.options.token_bank_format}"
+    for name, files in (
+        ("report", "report.html"),
+        ("numbers", "results.json, summary.md, metrics.jsonl"),
+        ("token bank", bank),
+        ("models", "models/*, in transformers' form"),
+    ):
+        console.print(f"[bold]{name:<11}[/bold] {out}/{files}", highlight=False)
     console.print(NOTICE, style="dim", highlight=False)

@@ -1,93 +1,83 @@
-"""From finished runs to results.json and the table in the terminal."""
+"""From finished runs to results.json, one record a run, and summary.json, one a method over its seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
 from .experiment import Baseline, RunResult
-from .statistics import Interval, cluster_bootstrap
+from .statistics import cluster_bootstrap
 
-_DIGITS = 3
+Records = list[dict[str, Any]]
+GAINS = ("gain", "reverse_gain", "vs_random")
 
 
-def result_records(baseline: Baseline, results: list[RunResult], seed: int) -> list[dict[str, Any]]:
+def result_records(baseline: Baseline, results: Sequence[RunResult], seed: int) -> Records:
     """One record per run, means in nats a token with _low and _high, a 95% prompt-cluster bootstrap interval.
 
     gain: KL(p_T||p_theta0) - KL(p_T||p_theta) on the held-out frozen contexts. reverse_gain: the same of
     KL(p_theta||p_T), which OPD descends. vs_random: the gain less that of `random` at the same ratio and seed, token
     by token; null where there is none.
     """
-    random_runs = {
-        (result.run.method.ratio, result.run.seed): result for result in results if result.run.method.mask == "random"
-    }
-    cluster = baseline.frozen.prompt
+    gains = _token_gains(baseline, results)
+    return [result.run.identity | _measures(baseline, [result], gains, seed) for result in results]
 
-    def interval(name: str, values: Tensor) -> dict[str, float]:
-        return _named(name, cluster_bootstrap(values.double().numpy(), cluster, seed))
 
+def summary_records(baseline: Baseline, results: Sequence[RunResult], seed: int) -> Records:
+    """One record per method: as result_records, of each token's mean over the seeds; gain_by_seed has their means.
+
+    The interval covers the choice of prompts; the spread of gain_by_seed shows the randomness of distilling. Neither
+    covers the pre-trained pair.
+    """
+    gains = _token_gains(baseline, results)
     records = []
-    for result in results:
-        method = result.run.method
-        control = random_runs.get((method.ratio, result.run.seed))
-        gain = baseline.frozen.before.forward - result.held_out.forward
-        versus = {f"vs_random_{part}": None for part in ("mean", "low", "high")}
-        if control is not None and control is not result:
-            versus = interval("vs_random", control.held_out.forward - result.held_out.forward)
+    for label in dict.fromkeys(result.run.method.label for result in results):
+        runs = [result for result in results if result.run.method.label == label]
+        identity = {key: value for key, value in runs[0].run.identity.items() if key != "seed"}
+        by_seed = [float(gains(run, "gain").mean()) for run in runs]
         records.append(
-            {
-                **result.run.identity,
-                **interval("gain", gain),
-                **interval("reverse_gain", baseline.frozen.before.reverse - result.held_out.reverse),
-                **versus,
-                "heldout_loss": result.solution_loss,
-                "heldout_loss_before": baseline.student_loss,
-                "heldout_loss_teacher": baseline.teacher_loss,
-                "kept_tokens": sum(row["kept_tokens"] for row in result.metrics),
-                "valid_tokens": sum(row["valid_tokens"] for row in result.metrics),
-                "seconds": result.seconds,
-            }
+            identity
+            | {"seeds": [run.run.seed for run in runs]}
+            | _measures(baseline, runs, gains, seed)
+            | {"gain_by_seed": by_seed}
         )
     return records
 
 
-def _named(name: str, interval: Interval) -> dict[str, float]:
-    return {f"{name}_mean": interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+def _token_gains(baseline: Baseline, results: Sequence[RunResult]) -> Callable[[RunResult, str], np.ndarray | None]:
+    """(run, name of a gain) -> its value at each held-out token, float64 [N], or None."""
+    controls = {(r.run.method.ratio, r.run.seed): r for r in results if r.run.method.mask == "random"}
+
+    def gains(result: RunResult, name: str) -> np.ndarray | None:
+        control = controls.get((result.run.method.ratio, result.run.seed))
+        if name == "vs_random" and (control is None or control is result):
+            return None
+        before, after = {
+            "gain": lambda: (baseline.frozen.before.forward, result.held_out.forward),
+            "reverse_gain": lambda: (baseline.frozen.before.reverse, result.held_out.reverse),
+            "vs_random": lambda: (control.held_out.forward, result.held_out.forward),
+        }[name]()
+        return (before.double() - after.double()).numpy()
+
+    return gains
 
 
-def print_table(console: Console, records: list[dict[str, Any]], baseline: Baseline) -> None:
-    prompts, tokens = len(np.unique(baseline.frozen.prompt)), len(baseline.frozen.prompt)
-    table = Table(
-        title=f"Gain in nats a token on {tokens:,} frozen tokens of {prompts} held-out prompts, with 95% intervals",
-        title_justify="left",
-        caption="gain: KL(teacher||student) before - after; reverse gain: the same of KL(student||teacher), which OPD "
-        f"descends; loss: nats a token on real held-out solutions, {baseline.student_loss:.3f} before, teacher "
-        f"{baseline.teacher_loss:.3f}. Intervals cover the choice of prompts, not the randomness of training.",
-        caption_justify="left",
-    )
-    table.add_column("method")
-    several = len({record["seed"] for record in records}) > 1
-    for name in (*(["seed"] if several else []), "kept / valid", "gain", "reverse gain", "gain - random", "loss", "s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for record in records:
-        seed = [str(record["seed"])] if several else []
-        table.add_row(
-            record["label"],
-            *seed,
-            f"{record['kept_tokens']:,} / {record['valid_tokens']:,}",
-            _shown(record, "gain"),
-            _shown(record, "reverse_gain"),
-            _shown(record, "vs_random"),
-            f"{record['heldout_loss']:.3f}",
-            f"{record['seconds']:.1f}",
-        )
-    console.print(table)
-
-
-def _shown(record: dict[str, Any], name: str) -> str:
-    mean, low, high = (record[f"{name}_{part}"] for part in ("mean", "low", "high"))
-    return "" if mean is None else f"{mean:+.{_DIGITS}f} [{low:+.{_DIGITS}f}, {high:+.{_DIGITS}f}]"
+def _measures(baseline: Baseline, runs: Sequence[RunResult], gains, seed: int) -> dict[str, Any]:
+    """Of one run, or of the runs of one method that differ in their seeds."""
+    measures: dict[str, Any] = {}
+    for name in GAINS:
+        values = [gains(run, name) for run in runs]
+        parts = dict.fromkeys(("mean", "low", "high"))
+        if all(value is not None for value in values):
+            parts = vars(cluster_bootstrap(np.mean(values, axis=0), baseline.frozen.prompt, seed))
+        measures |= {f"{name}_{part}": value for part, value in parts.items()}
+    return measures | {
+        "heldout_loss": float(np.mean([run.solution_loss for run in runs])),
+        "heldout_loss_before": baseline.student_loss,
+        "heldout_loss_teacher": baseline.teacher_loss,
+        "kept_tokens": sum(row["kept_tokens"] for run in runs for row in run.metrics),
+        "valid_tokens": sum(row["valid_tokens"] for run in runs for row in run.metrics),
+        "seconds": sum(run.seconds for run in runs),
+    }

@@ -35,6 +35,13 @@ function drawCard(position) {
   );
 }
 
+// Where the card lies over the page, it waits until a token is chosen.
+const overPage = window.matchMedia("(max-width: 1000px)");
+function drawChosenCard() {
+  if (state.token === "" && overPage.matches) byId("card").hidden = true;
+  else drawCard(currentToken());
+}
+
 function topColumn(context, side, position, token) {
   const logp = arrayOf(context, `${side}_logp`)[position];
   const rows = topTokens(context, `${side}_top`, position).map(({ text, prob }) => {

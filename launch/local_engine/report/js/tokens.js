@@ -106,7 +106,7 @@ function markToken() {
     node.setAttribute("aria-pressed", "true");
     node.tabIndex = 0;
   }
-  drawCard(currentToken());
+  drawChosenCard();
 }
 
 function focusToken() {
@@ -122,7 +122,7 @@ function listenTokens() {
     const position = positionOf(event);
     if (position !== undefined) drawCard(Number(position));
   });
-  box.addEventListener("pointerleave", () => drawCard(currentToken()));
+  box.addEventListener("pointerleave", drawChosenCard);
   for (const kind of ["click", "focusin"])
     box.addEventListener(kind, (event) => {
       const position = positionOf(event);

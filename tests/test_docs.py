@@ -1,0 +1,61 @@
+"""Pages say what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from local_engine.cli import build_parser
+from ta_opd import LOSSES, SELECTORS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_methods_page_lists_every_selector_alias_and_loss():
+    page = read("docs/methods.md")
+    for selector in SELECTORS:
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{selector.name}` |"))
+        for name in (selector.mask, *selector.aliases):
+            assert f"`{name}`" in row
+    for loss in LOSSES:
+        assert f"| `{loss}` |" in page
+
+
+def test_the_example_in_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", read("README.md"), flags=re.S)
+    assert blocks
+    script = tmp_path / "example.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tree_in_the_readme_names_what_is_there():
+    tree = re.search(r"```text\n(.*?)```", read("README.md"), flags=re.S).group(1)
+    folder = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folder = [*folder[:depth], name]
+        assert (ROOT / "/".join(part.rstrip("/") for part in folder)).exists(), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_named_in_a_page_exist(page):
+    known = set(build_parser()._option_string_actions)
+    benchmark = set(re.findall(r'add_argument\("(--[a-z-]+)"', read("benchmarks/selection.py")))
+    for flag in re.findall(r"(?<![\w-])--opd-[a-z0-9-]+", page.read_text(encoding="utf-8")):
+        assert flag in known | benchmark | {"--opd-budget-mask", "--opd-budget-ratio"}, flag
