@@ -28,6 +28,7 @@ TINY = {
     "--max-new-tokens": "10",
     "--frozen-contexts": "8",
     "--methods": "pure_opd teachability:0.25 random:0.25",
+    "--workers": "1",
 }
 
 
@@ -90,8 +91,8 @@ def test_saved_models_open_in_transformers_and_are_the_trained_ones(finished):
     assert not before(ids).logits.equal(after(ids).logits)
 
 
-def test_the_same_seed_gives_the_same_numbers_in_another_directory(finished, tmp_path):
-    assert call(tmp_path / "again").returncode == 0
+def test_the_same_seed_gives_the_same_numbers_in_another_directory_with_more_workers(finished, tmp_path):
+    assert call(tmp_path / "again", workers=2).returncode == 0
     assert numbers(tmp_path / "again") == numbers(finished[0])
 
 
@@ -106,14 +107,16 @@ def test_a_finished_run_is_not_run_again_and_methods_may_be_added(finished):
     assert numbers(out) == before
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-@pytest.mark.parametrize("lines", [0, 1, 4])
-def test_an_interrupted_run_continues_to_the_same_numbers(finished, tmp_path, stop, lines):
+@pytest.mark.parametrize(
+    ("stop", "lines", "workers"),
+    [(signal.SIGKILL, 0, 1), (signal.SIGINT, 1, 1), (signal.SIGKILL, 4, 2), (signal.SIGINT, 4, 2)],
+)
+def test_an_interrupted_run_continues_to_the_same_numbers(finished, tmp_path, stop, lines, workers):
     """Stopped during pre-training (no metrics yet), inside the first method, or inside the second."""
     out = tmp_path / "out"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command(out), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(out, workers=workers), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     metrics, deadline = out / "metrics.jsonl", time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
