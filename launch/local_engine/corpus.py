@@ -29,13 +29,14 @@ class Corpus:
         train: Sequence[Problem],
         held_out: Sequence[Problem],
         max_prompt_tokens: int,
+        max_solution_tokens: int,
     ) -> Corpus:
         return Corpus(
             tokenizer,
             train,
             held_out,
             encode_prompts(tokenizer, [problem.prompt for problem in train], max_prompt_tokens),
-            encode_solutions(tokenizer, train),
+            encode_solutions(tokenizer, train, max_solution_tokens),
             encode_prompts(tokenizer, [problem.prompt for problem in held_out], max_prompt_tokens),
-            encode_solutions(tokenizer, held_out),
+            encode_solutions(tokenizer, held_out, max_solution_tokens),
         )

@@ -11,6 +11,7 @@ class EngineDefaults:
     problems: int = 3000
     held_out_problems: int = 100
     max_prompt_tokens: int = 160
+    max_solution_tokens: int = 512
     vocab_size: int = 768
 
     teacher: ModelSize = TEACHER

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from .corpus import Corpus
 from .frozen import Distances, FrozenContexts
 from .opd import OPDRun
 from .pretraining import solution_loss
-from .rollout import sample
+from .prompts import Problem, same_prompt
+from .rollout import Responses, sample
 from .settings import Settings
 from .store import load_state, save_state
 from .suite import Run
@@ -59,12 +60,25 @@ class Experiment:
     ):
         self.teacher, self.student = teacher, student
         self._settings, self._corpus, self._out, self._defaults = settings, corpus, out, settings.defaults
-        scoring = (settings.options.topk_metrics_k, settings.options.score_variant, settings.defaults.micro_batch)
-        self.frozen = FrozenContexts.build(self._frozen_responses(), student, teacher, *scoring)
+        self.frozen = self._freeze(self._frozen_responses(), corpus.held_out)
         self.first_rollout = {
-            seed: FrozenContexts.build(self._first_responses(seed), student, teacher, *scoring)
+            seed: self._freeze(self._first_responses(seed), corpus.train)
             for seed in sorted({run.seed for run in settings.runs})
         }
+
+    def _freeze(self, responses: Responses, problems: Sequence[Problem]) -> FrozenContexts:
+        options = self._settings.options
+        prompts = [same_prompt(problems[index]) for index in responses.problem]
+        number = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+        return FrozenContexts.build(
+            responses,
+            self.student,
+            self.teacher,
+            options.topk_metrics_k,
+            options.score_variant,
+            self._defaults.micro_batch,
+            [number[prompt] for prompt in prompts],
+        )
 
     def _frozen_responses(self):
         defaults, config = self._defaults, self.student.config
@@ -103,14 +117,14 @@ class Experiment:
             metrics.append(run.identity | opd.step(step))
             save_state(directory / "state.pt", {"opd": opd.state_dict(), "metrics": metrics})
             yield metrics[-1]
-        started = time.monotonic()
+        started = time.process_time()
         result = {
             "metrics": metrics,
             "held_out": tuple(self.frozen.distances(opd.student)),
             "rollout": tuple(self.first_rollout[run.seed].distances(opd.student)),
             "solution_loss": self.solution_loss(opd.student),
         }
-        result["seconds"] = sum(row["seconds"] for row in metrics) + time.monotonic() - started
+        result["seconds"] = sum(row["seconds"] for row in metrics) + time.process_time() - started
         save_model(self._out, run.directory, opd.student, self._corpus.tokenizer)
         save_state(directory / "result.pt", result)
         (directory / "state.pt").unlink(missing_ok=True)

@@ -29,9 +29,10 @@ class Distances(NamedTuple):
 
 @dataclass(frozen=True)
 class FrozenContexts:
-    """B responses of the student before training and the teacher's log-probs on them.
+    """B responses of the student before training and the teacher's logits on them.
 
-    teacher_logits: float32 [N, V]. before: the untrained student's distances. scored: both models' view of the tokens.
+    clusters: B numbers, equal for equal prompts. teacher_logits: float32 [N, V]. before: the untrained student's
+    distances. scored: both models' view of the tokens.
     """
 
     responses: Responses
@@ -39,10 +40,17 @@ class FrozenContexts:
     before: Distances
     scored: Scored
     micro_batch: int
+    clusters: list[int]
 
     @staticmethod
     def build(
-        responses: Responses, student: PreTrainedModel, teacher: PreTrainedModel, k: int, variant: str, micro_batch: int
+        responses: Responses,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        k: int,
+        variant: str,
+        micro_batch: int,
+        clusters: list[int],
     ) -> FrozenContexts:
         student_logits, teacher_logits = (responses.fixed_logits(model, micro_batch) for model in (student, teacher))
         return FrozenContexts(
@@ -51,6 +59,7 @@ class FrozenContexts:
             _distances(student_logits, teacher_logits),
             score(student_logits, teacher_logits, responses.token_ids, k, variant),
             micro_batch,
+            clusters,
         )
 
     def distances(self, student: PreTrainedModel) -> Distances:
@@ -58,8 +67,8 @@ class FrozenContexts:
 
     @property
     def prompt(self) -> np.ndarray:
-        """integer [N]: the problem each token's response answers, the cluster of the bootstrap."""
-        return np.repeat(np.array(self.responses.problem), self.responses.lengths.numpy())
+        """integer [N]: the prompt each token's response answers, the cluster of the bootstrap."""
+        return np.repeat(np.array(self.clusters), self.responses.lengths.numpy())
 
 
 def _distances(student_logits: Tensor, teacher_logits: Tensor) -> Distances:

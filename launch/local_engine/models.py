@@ -55,7 +55,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     Raises ValueError when vocab_size < 258.
     """
     if vocab_size < SMALLEST_VOCABULARY:
-        raise ValueError(f"vocabulary size must be >= {SMALLEST_VOCABULARY}, got {vocab_size}")
+        raise ValueError(f"--vocab-size {vocab_size}: a vocabulary must be {SMALLEST_VOCABULARY} or more")
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -85,11 +85,12 @@ def encode_prompts(tokenizer: PreTrainedTokenizerFast, prompts: list[str], max_t
     return [ids[-max_tokens:] for ids in tokenizer([prompt + "\n" for prompt in prompts])["input_ids"]]
 
 
-def encode_solutions(tokenizer: PreTrainedTokenizerFast, problems: list[Problem]) -> list[list[int]]:
-    """Ids of each solution, then eos."""
-    return [
-        [*ids, tokenizer.eos_token_id] for ids in tokenizer([problem.solution for problem in problems])["input_ids"]
-    ]
+def encode_solutions(
+    tokenizer: PreTrainedTokenizerFast, problems: list[Problem], max_tokens: int | None = None
+) -> list[list[int]]:
+    """Ids of each solution, then eos; of a longer solution, its first max_tokens ids and no eos."""
+    texts = [problem.solution for problem in problems]
+    return [[*ids, tokenizer.eos_token_id][:max_tokens] for ids in tokenizer(texts)["input_ids"]]
 
 
 def build_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:

@@ -5,6 +5,7 @@ A step is a pure function of the student, the optimizer and (seed, step): nothin
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,7 @@ class OPDRun:
     def step(self, step: int) -> dict[str, float]:
         """Take the next step, write its token bank, and return its metrics."""
         assert step == self.completed_steps, f"step {step} after {self.completed_steps} completed ones"
-        started = time.monotonic()
+        started = time.process_time()
         options, defaults, responses = self._options, self._defaults, self.responses(step)
         student_logits, teacher_logits = (
             responses.fixed_logits(model, defaults.micro_batch) for model in (self.student, self.teacher)
@@ -85,17 +86,20 @@ class OPDRun:
             student_logits, teacher_logits, responses.token_ids, options.topk_metrics_k, options.score_variant
         )
         mask = torch.ones(len(scored.student_logprob), dtype=torch.int8)
-        selection = select_tokens(scored.scores, mask, responses.lengths, options, rollout_id=step)
+        known = scored.student_logprob.isfinite() & scored.teacher_logprob.isfinite()
+        selection = select_tokens(scored.scores, mask, responses.lengths, options, rollout_id=step, known=known)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(responses, teacher_logits, scored, selection)
         if options.loss == "taid":
             self._update_schedule(student_logits, teacher_logits, selection, step)
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), defaults.grad_clip)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise FloatingPointError(f"step {step}: loss {loss}, gradient norm {float(norm)}; try a smaller --lr")
         self.optimizer.step()
         self.completed_steps = step + 1
         self._write_token_bank(step, responses, scored, selection, mask)
         return self._metrics(step, loss, float(norm), responses, scored, selection) | {
-            "seconds": time.monotonic() - started
+            "seconds": time.process_time() - started
         }
 
     def _backward(self, responses: Responses, teacher_logits: Tensor, scored: Scored, selection: Selection) -> float:
@@ -129,7 +133,11 @@ class OPDRun:
 
     def _update_schedule(self, student_logits, teacher_logits, selection, step):
         compared = divergences.taid_cross_entropy(
-            student_logits, teacher_logits, self.schedule.t, space=self._options.taid_space
+            student_logits,
+            teacher_logits,
+            self.schedule.t,
+            space=self._options.taid_space,
+            temperature=self._options.loss_temperature,
         )
         if selection.kept:
             self.schedule.update(float(masked_mean(compared.cpu(), selection.keep)), step)
@@ -147,6 +155,7 @@ class OPDRun:
             "kept_tokens": selection.kept,
             "valid_tokens": selection.valid,
             "not_scored": selection.not_scored,
+            "kept_by_tie_break": selection.tied,
             "degenerate_axes": list(selection.degenerate),
             "entropy": float(scored.scores.entropy.mean()),
             "disagreement": float(scored.scores.disagreement.mean()),

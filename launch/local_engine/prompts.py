@@ -38,6 +38,11 @@ def load_problems(path: str | Path, input_key: str | None = None, label_key: str
     return problems
 
 
+def same_prompt(problem: Problem) -> str:
+    """What two problems share when they ask the same: the prompt up to white space."""
+    return " ".join(problem.prompt.split())
+
+
 def split_problems(problems: list[Problem], held_out: int, seed: int) -> tuple[list[Problem], list[Problem]]:
     """(train, held_out), shuffled by seed; `held_out` distinct prompts are held out with all their problems.
 
@@ -46,14 +51,14 @@ def split_problems(problems: list[Problem], held_out: int, seed: int) -> tuple[l
     Raises ValueError when held_out < 1, or when no distinct prompt would be left to train on.
     """
     if held_out < 1:
-        raise ValueError(f"held-out prompts must be >= 1, got {held_out}")
+        raise ValueError(f"--held-out-problems {held_out} must be 1 or more")
     by_prompt: dict[str, list[Problem]] = {}
     for problem in problems:
-        by_prompt.setdefault(" ".join(problem.prompt.split()), []).append(problem)
+        by_prompt.setdefault(same_prompt(problem), []).append(problem)
     if len(by_prompt) <= held_out:
         raise ValueError(
-            f"--prompts: {len(by_prompt)} distinct prompts are too few; at least {held_out + 1} are needed, "
-            f"{held_out} of them held out"
+            f"{len(by_prompt)} distinct prompts are too few for --held-out-problems {held_out}; "
+            f"at least {held_out + 1} are needed"
         )
     groups = list(by_prompt.values())
     random.Random(seed).shuffle(groups)
@@ -84,7 +89,7 @@ def _records(path: Path):
         where = f"--prompts {path}:{number}"
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not JSON ({error}); expected one object per line") from error
         if not isinstance(record, dict):
             raise ValueError(f"{where}: {_kind(record)}; expected an object with a prompt and a label")

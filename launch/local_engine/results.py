@@ -26,11 +26,8 @@ def result_records(baseline: Baseline, results: Sequence[RunResult], seed: int) 
 
 
 def summary_records(baseline: Baseline, results: Sequence[RunResult], seed: int) -> Records:
-    """One record per method: as result_records, of each token's mean over the seeds; gain_by_seed has their means.
-
-    The interval covers the choice of prompts; the spread of gain_by_seed shows the randomness of distilling. Neither
-    covers the pre-trained pair.
-    """
+    """One record per method over its seeds: as result_records, the interval covering prompts and seeds, not the
+    pre-trained pair; gain_by_seed has each seed's mean."""
     gains = _token_gains(baseline, results)
     records = []
     for label in dict.fromkeys(result.run.method.label for result in results):
@@ -71,7 +68,7 @@ def _measures(baseline: Baseline, runs: Sequence[RunResult], gains, seed: int) -
         values = [gains(run, name) for run in runs]
         parts = dict.fromkeys(("mean", "low", "high"))
         if all(value is not None for value in values):
-            parts = vars(cluster_bootstrap(np.mean(values, axis=0), baseline.frozen.prompt, seed))
+            parts = vars(cluster_bootstrap(np.stack(values), baseline.frozen.prompt, seed))
         measures |= {f"{name}_{part}": value for part, value in parts.items()}
     return measures | {
         "heldout_loss": float(np.mean([run.solution_loss for run in runs])),

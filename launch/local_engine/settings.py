@@ -7,21 +7,25 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import torch
+import transformers
 from ta_opd import Options
 
 from .defaults import GENERATED_PROBLEM_DEFAULTS, EngineDefaults
-from .models import ModelSize
+from .models import SMALLEST_VOCABULARY, ModelSize
 from .suite import Run
 
 FORMAT_VERSION = 1
 _MAY_BE_ZERO = ("base_seed", "pretrain_warmup_steps", "pretrain_weight_decay", "weight_decay")
+_LEAST = {"vocab_size": SMALLEST_VOCABULARY, "pretrain_seq_len": 2}
 _SIZE = "hidden,layers,heads,kv_heads,intermediate"
 
 
 @dataclass(frozen=True)
 class Settings:
     """defaults: sizes and steps of the engine. options: selection and loss, the selector left to each run.
-    prompts: what identifies the problems. device: "cpu" or "cuda". workers: runs at a time, which changes no number."""
+    prompts: what identifies the problems. device: "cpu" or "cuda". workers: runs at a time, which changes no number.
+    source: where the problems come from, for people."""
 
     runs: list[Run]
     options: Options
@@ -29,6 +33,7 @@ class Settings:
     prompts: dict[str, Any]
     device: str
     workers: int
+    source: str
 
     def fingerprint(self) -> dict[str, Any]:
         """What two runs must share to share a directory; methods and seeds may be added later."""
@@ -38,6 +43,7 @@ class Settings:
             "engine": asdict(self.defaults),
             "options": asdict(self.options),
             "device": self.device,
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
 
 
@@ -64,7 +70,7 @@ def engine_defaults(arguments: argparse.Namespace, base: EngineDefaults) -> Engi
         if isinstance(f.default, ModelSize):
             given[f.name] = _model_size(f.name, value)
             continue
-        least = 0 if f.name in _MAY_BE_ZERO else 1 if isinstance(value, int) else 0.0
+        least = 0 if f.name in _MAY_BE_ZERO else _LEAST.get(f.name, 1) if isinstance(value, int) else 0.0
         if not math.isfinite(value) or value < least or (value == 0 and f.name not in _MAY_BE_ZERO):
             allowed = "0 or more" if f.name in _MAY_BE_ZERO else f"{least} or more" if least else "above 0"
             raise ValueError(f"{engine_flag(f.name)} {value} must be {allowed}")

@@ -23,13 +23,13 @@ def open_store(path: Path, settings: dict[str, Any]) -> Iterator[Path]:
     Raises ValueError, before anything is written, when the directory cannot be made or written, is in use by another
     run, holds other files, or was made with other settings (the differing ones are named).
     """
-    existed = path.exists()
-    if existed and not path.is_dir():
-        raise ValueError(f"OUT {path} is a file; give a directory")
     made, settings = path / SETTINGS, json.loads(json.dumps(settings))
-    if existed and not made.exists() and any(entry.name != LOCK for entry in path.iterdir()):
-        raise ValueError(f"OUT {path} holds other files and no {SETTINGS}; give an empty or a new directory")
     try:
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"OUT {path} is a file; give a directory")
+        foreign = path.is_dir() and not made.exists() and any(not _ours(entry) for entry in path.iterdir())
+        if foreign:
+            raise ValueError(f"OUT {path} holds other files and no {SETTINGS}; give an empty or a new directory")
         path.mkdir(parents=True, exist_ok=True)
         handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -39,13 +39,28 @@ def open_store(path: Path, settings: dict[str, Any]) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"OUT {path} is in use by another run; wait for it or give another directory") from error
-        if made.exists():
-            _refuse_other_settings(path, _flat(json.loads(made.read_text(encoding="utf-8"))), _flat(settings))
-        else:
-            write_json(made, settings)
+        _settle(path, made, settings)
         yield path
     finally:
         os.close(handle)
+
+
+def _ours(entry: Path) -> bool:
+    """What a run killed at its very start leaves behind."""
+    return entry.name == LOCK or (entry.name.startswith(f".{SETTINGS}.") and entry.name.endswith(".tmp"))
+
+
+def _settle(path: Path, made: Path, settings: dict[str, Any]) -> None:
+    try:
+        if not made.exists():
+            write_json(made, settings)
+            return
+        found = json.loads(made.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"OUT {path} cannot be written: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"OUT {path}: {SETTINGS} is not JSON ({error}); give another directory") from error
+    _refuse_other_settings(path, _flat(found), _flat(settings))
 
 
 def _refuse_other_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

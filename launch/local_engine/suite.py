@@ -67,7 +67,10 @@ def parse_methods(text: str) -> list[Method]:
         if len(rest) > 2:
             raise ValueError(f"METHODS entry {entry!r} is not method:ratio or method:ratio:index")
         selector = _selector(entry, name)
-        ratio = 1.0 if selector.mask == "full" else _ratio(entry, rest[0]) if rest else 0.1
+        if len(rest) == 2 and not re.fullmatch(r"[0-9]+", rest[1]):
+            raise ValueError(f"METHODS entry {entry!r}: the index {rest[1]!r} is not a whole number")
+        ratio = _ratio(entry, rest[0]) if rest else 0.1
+        ratio = 1.0 if selector.mask == "full" else ratio
         method = Method(selector.name, selector.mask, ratio)
         if method in methods:
             raise ValueError(f"METHODS names {method.label} twice ({entry!r} is the second)")

@@ -1,14 +1,17 @@
 """Jobs side by side, each in a process of its own with one thread.
 
-The parent hands out jobs and gets a message after every step. A worker whose parent is gone ends after its step.
+The parent hands out jobs and gets a message after every step. Workers end with their parent, so that a
+killed run leaves nobody who writes.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import queue
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 
 Work = Callable[[Any], Iterator[dict[str, Any]]]
 _SECONDS_BETWEEN_LOOKS = 0.5
+_PR_SET_PDEATHSIG = 1
 
 
 def side_by_side(
@@ -34,11 +38,9 @@ def side_by_side(
             yield from work(job)
         return
     context = multiprocessing.get_context("spawn")
-    waiting, messages = context.SimpleQueue(), context.Queue()
-    for job in jobs:
+    waiting, messages = context.Queue(), context.Queue()
+    for job in (*jobs, *[None] * count):
         waiting.put(job)
-    for _ in range(count):
-        waiting.put(None)
     serve = (setup, arguments, waiting, messages, os.getpid())
     processes = [context.Process(target=_serve, args=serve, daemon=True) for _ in range(count)]
     try:
@@ -60,6 +62,7 @@ def side_by_side(
         for process in processes:
             process.join()
     finally:
+        waiting.cancel_join_thread()
         for process in processes:
             if process.is_alive():
                 process.terminate()
@@ -68,11 +71,19 @@ def side_by_side(
 
 def _serve(setup, arguments, waiting, messages, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_the_parent(parent)
     torch.set_num_threads(1)
     work = setup(*arguments)
     while (job := waiting.get()) is not None:
         for row in work(job):
-            if os.getppid() != parent:
-                os._exit(1)
+            _end_with_the_parent(parent)
             messages.put(row)
         messages.put(None)
+
+
+def _end_with_the_parent(parent: int) -> None:
+    """On Linux the kernel ends this process at once when its parent dies; elsewhere it ends here, after its step."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -1,8 +1,8 @@
 """Distillation losses from full logits: per token, no hidden reduction, float32 inside, the teacher without gradient.
 
 Axes: [..., V] logits over the vocabulary to [...] nats per token. S is the student, T the teacher, KL(a || b) the sum
-of a log(a / b). A log-prob of -inf is read as LOG_FLOOR, so that impossible tokens cost a finite amount and get no
-gradient. A row needs one finite logit; positive infinities and NaN are not distributions and give NaN.
+of a log(a / b). A log-prob below LOG_FLOOR is read as LOG_FLOOR, so that impossible tokens cost a finite amount.
+A row needs one finite logit; positive infinities and NaN are not distributions and give NaN.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ from .support import LOG_FLOOR
 
 
 def log_probs(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """log softmax(logits / temperature) in float32, [..., V]; -inf becomes LOG_FLOOR with no gradient."""
+    """log softmax(logits / temperature) in float32, [..., V], not below LOG_FLOOR.
+
+    What lies below counts as LOG_FLOOR and keeps its gradient, so that a mask written as -1e9 costs no more than one
+    written as -inf, which has no gradient.
+    """
     logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    return logprobs.masked_fill(logprobs == -torch.inf, LOG_FLOOR)
+    logprobs = logprobs.masked_fill(logprobs == -torch.inf, LOG_FLOOR)
+    return torch.where(logprobs < LOG_FLOOR, LOG_FLOOR + (logprobs - logprobs.detach()), logprobs)
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -26,9 +31,17 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return _kl_entries(log_p, log_q).sum(-1)
 
 
-def forward_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(T || S): covers the teacher's modes."""
-    return kl(log_probs(teacher_logits.detach(), temperature), log_probs(student_logits, temperature))
+def forward_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, *, top_k: int = 0) -> Tensor:
+    """KL(T || S): covers the teacher's modes.
+
+    top_k > 0: the teacher renormalised on its top_k tokens against the student's full-vocabulary log-probs, the form of
+    entropy-aware OPD (arXiv 2603.07079, eq 10). Raises ValueError unless 0 <= top_k <= V.
+    """
+    teacher_logits, log_s = teacher_logits.detach(), log_probs(student_logits, temperature)
+    if top_k:
+        ids = _teacher_top(teacher_logits, top_k)
+        teacher_logits, log_s = teacher_logits.gather(-1, ids), log_s.gather(-1, ids)
+    return kl(log_probs(teacher_logits, temperature), log_s)
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -52,11 +65,9 @@ def generalized_jsd(
     entry before the sum; a capped entry has no gradient, and since nothing bounds the entries from below, a capped
     token can come out negative. Raises ValueError unless 0 <= beta <= 1 and 0 <= top_k <= V.
     """
-    if not 0 <= top_k <= teacher_logits.shape[-1]:
-        raise ValueError(f"--opd-loss-top-k {top_k} is outside 0..{teacher_logits.shape[-1]}, the vocabulary")
     teacher_logits = teacher_logits.detach()
     if top_k:
-        ids = teacher_logits.topk(top_k, dim=-1).indices
+        ids = _teacher_top(teacher_logits, top_k)
         student_logits, teacher_logits = student_logits.gather(-1, ids), teacher_logits.gather(-1, ids)
         impossible = (student_logits == -torch.inf).all(-1, keepdim=True)
         student_logits = student_logits.masked_fill(impossible, 0)  # all at the floor, renormalised
@@ -181,6 +192,12 @@ def sampled_token(
     advantage = teacher_logprob.masked_fill(teacher_logprob == -torch.inf, LOG_FLOOR) - rollout_logprob
     ratio = torch.where(advantage.isnan(), 0, student_logprob.float() - rollout_logprob).exp()
     return -torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip_low, 1 + clip_high))
+
+
+def _teacher_top(teacher_logits: Tensor, top_k: int) -> Tensor:
+    if not 0 <= top_k <= teacher_logits.shape[-1]:
+        raise ValueError(f"--opd-loss-top-k {top_k} is outside 0..{teacher_logits.shape[-1]}, the vocabulary")
+    return teacher_logits.topk(top_k, dim=-1).indices
 
 
 def _kl_entries(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -263,12 +263,26 @@ def _entropy_aware(x: LossInputs, o: Options) -> Tensor:
 
 
 def _forward(x: LossInputs, o: Options) -> Tensor:
-    return divergences.forward_kl(x.student_logits, x.teacher_logits, o.loss_temperature)
+    return divergences.forward_kl(x.student_logits, x.teacher_logits, o.loss_temperature, top_k=o.loss_top_k)
 
 
 def _reverse(x: LossInputs, o: Options) -> Tensor:
     return divergences.reverse_kl(x.student_logits, x.teacher_logits, o.loss_temperature)
 
+
+# Options that only some losses read: setting one for another loss is refused, since it would do nothing.
+READ_BY: dict[str, tuple[str, ...]] = {
+    "jsd_beta": ("jsd", "taid"),
+    "loss_temperature": ("forward_kl", "reverse_kl", "jsd", "taid", "entropy_aware"),
+    "loss_top_k": ("forward_kl", "jsd", "entropy_aware"),
+    "jsd_token_clip": ("jsd",),
+    **dict.fromkeys(
+        ("taid_space", "taid_divergence", "taid_t_start", "taid_t_end", "taid_alpha", "taid_beta"), ("taid",)
+    ),
+    **dict.fromkeys(
+        ("entropy_gate", "entropy_tau", "entropy_alpha", "entropy_width", "entropy_h_max"), ("entropy_aware",)
+    ),
+}
 
 LOSSES: dict[str, Callable[[LossInputs, Options], Tensor]] = {
     "sampled_token": _sampled,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from .methods import LOSSES, find_selector
+from .methods import LOSSES, READ_BY, find_selector
 from .schedules import check_taid
 from .scores import VARIANTS
 from .selection import BUDGET_SCOPES, NORMALISATIONS, check_ratio
@@ -51,7 +51,7 @@ class Options:
     normaliser: str = _option("selected", "mean over selected tokens, or mean of per-sample means", NORMALISERS)
     jsd_beta: float = _option(0.5, "generalized JSD: 0 is KL(T||S), 1 is KL(S||T)")
     loss_temperature: float = _option(1.0, "temperature of both distributions in a dense loss")
-    loss_top_k: int = _option(0, "teacher's top-k to renormalise a JSD on; 0 is the full vocabulary")
+    loss_top_k: int = _option(0, "teacher's top-k of a forward KL or JSD; 0 is the full vocabulary")
     jsd_token_clip: float = _option(0.0, "cap on each vocabulary entry of a JSD; 0 is no cap")
     taid_space: str = _option("logit", "where TAID interpolates", TAID_SPACES)
     taid_divergence: str = _option("forward_kl", "TAID's divergence to the interpolated teacher", TAID_DIVERGENCES)
@@ -118,6 +118,16 @@ class Options:
                 f"--opd-budget-mask {self.budget_mask} needs --opd-topk-metrics-k above 0; the paper uses 16"
             )
         check_taid(self.taid_t_start, self.taid_t_end, self.taid_alpha, self.taid_beta)
+
+    def check_read(self) -> None:
+        """Raises ValueError for a loss option that was set although the chosen loss does not read it."""
+        for f in fields(self):
+            losses = READ_BY.get(f.name)
+            if losses and self.loss not in losses and getattr(self, f.name) != f.default:
+                raise ValueError(
+                    f"{flag(f.name)} {getattr(self, f.name)} does nothing with --opd-loss {self.loss}; "
+                    f"it is read by {', '.join(losses)}"
+                )
 
     @staticmethod
     def from_mapping(values: Mapping[str, Any]) -> Options:

@@ -28,7 +28,8 @@ class TokenScores:
     entropy: H(p_S), nats. disagreement: D, nats. reverse_disagreement: KL(p̄_S || p̄_T) on U, nats. reverse_kl:
     KL(p_S || p_T) on the full vocabulary where that is known, else on U, nats. compatibility: C in [0, 1], the best
     known. compatibility_bound: C from the intersection alone. overlap, jaccard, bhattacharyya: in [0, 1].
-    entropy_provenance, compatibility_provenance: uint8 [N], values of Provenance.
+    entropy_provenance, disagreement_provenance, compatibility_provenance: uint8 [N], values of Provenance; D is exact
+    or imputed (see align), under "released" imputed wherever a list had to stand for the other's token.
     """
 
     entropy: Tensor
@@ -41,6 +42,7 @@ class TokenScores:
     jaccard: Tensor
     bhattacharyya: Tensor
     entropy_provenance: Tensor
+    disagreement_provenance: Tensor
     compatibility_provenance: Tensor
 
     def __len__(self) -> int:
@@ -94,8 +96,18 @@ def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
     return raw | {
         "entropy": entropy,
         "entropy_provenance": entropy_provenance,
+        "disagreement_provenance": _disagreement_provenance(union, raw["disagreement"], variant),
         "compatibility_provenance": provenance,
     }
+
+
+def _disagreement_provenance(union: Union, values: Tensor, variant: str) -> Tensor:
+    imputed = union.imputed
+    if variant == "released":
+        k = union.student_k
+        imputed = (union.present[:k] & ~union.shared).any(0) | union.present[k:].any(0)
+    provenance = torch.where(imputed, int(Provenance.IMPUTED), int(Provenance.EXACT))
+    return provenance.masked_fill(values.isnan(), int(Provenance.MISSING))
 
 
 class _Renormalised(NamedTuple):

@@ -25,6 +25,7 @@ class Provenance(IntEnum):
     MISSING = 0
     LOWER_BOUND = 1
     EXACT = 2
+    IMPUTED = 3
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ class Union:
     present: bool [K_S + K_T, N], the entry belongs to U.
     shared: bool [K_S, N], the student's entry is in the teacher's own list.
     teacher_known: bool [K_S, N], log p_T at the student's entry is known (own list or asked for).
+    imputed: bool [N], at least one of the numbers had to be imputed.
     student_k: K_S.
     """
 
@@ -200,6 +202,7 @@ class Union:
     present: Tensor
     shared: Tensor
     teacher_known: Tensor
+    imputed: Tensor
     student_k: int
 
 
@@ -231,9 +234,11 @@ def align(supports: Supports) -> Union:
 
     unknown_s, answered_s, student_on_t = only_teacher, None, log_t
     if supports.student_on_teacher is not None:
-        student_on_t = supports.student_on_teacher.T
-        unknown_s = only_teacher & student_on_t.isnan()
-        answered_s = student_on_t.exp().masked_fill_(~only_teacher | unknown_s, 0).sum(0)
+        asked = supports.student_on_teacher.T
+        unknown_s = only_teacher & asked.isnan()
+        answered = only_teacher & ~unknown_s
+        student_on_t = torch.where(answered, asked, log_t)
+        answered_s = asked.exp().masked_fill_(~answered, 0).sum(0)
     student_on_t = torch.where(unknown_s, _imputed(log_s, held_s, unknown_s, answered_s), student_on_t)
 
     return Union(
@@ -242,6 +247,7 @@ def align(supports: Supports) -> Union:
         present=torch.cat([held_s, only_teacher]),
         shared=shared,
         teacher_known=teacher_known,
+        imputed=unknown_t.any(0) | unknown_s.any(0),
         student_k=supports.student.k,
     )
 

@@ -1,7 +1,7 @@
 """The columns of the per-token table: everything known about each response token of a rollout.
 
 Names are the released TA-OPD's, with our own beside them: Hs, Ht (full-vocabulary entropies), KLr (full-vocabulary
-reverse KL), Cjaccard, and the provenance of H and C. A number that is not known is NaN or masked, never zero.
+reverse KL), Cjaccard, and the provenance of H, D and C. A number that is not known is NaN or masked, never zero.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def _list_columns(supports: Supports, token_ids: Tensor, scores: TokenScores) ->
         "Hs_topk_norm": (renormalised["s"] / _log_size(student)).numpy(),
         "Ht_topk_norm": (renormalised["t"] / _log_size(teacher)).numpy(),
         "KLf_union": scores.disagreement.numpy(),
+        "KLf_provenance": scores.disagreement_provenance.numpy(),
         "KLr_union": scores.reverse_disagreement.numpy(),
         "KLr": _optional(supports.reverse_kl, len(supports)),
         "Cmass": scores.compatibility.numpy(),

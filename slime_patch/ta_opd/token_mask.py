@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from .axes import Axes, build_axes
 from .methods import find_selector
 from .options import Options
 from .scores import TokenScores
-from .selection import budget, random_keys, random_keys_released, select_ranked
+from .selection import Ranking, budget, random_keys, random_keys_released, select_ranked
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Selection:
 
     score: float32 [N], the method's score, NaN where it has none (random, the split budget, tokens not ranked).
     axes: over the valid tokens, None where the method reads none. valid, kept: counts. not_scored: valid tokens that
-    a missing or NaN score kept out. degenerate: names of the axes without spread, whose ties the raw scores broke.
+    a missing or NaN score, or no teacher, kept out. tied: kept tokens whose score equals that of one left out, so
+    that a tie-break chose them. degenerate: names of the axes without spread, whose ties the raw scores broke.
     """
 
     keep: Tensor
@@ -30,6 +31,7 @@ class Selection:
     valid: int
     kept: int
     not_scored: int
+    tied: int
     degenerate: tuple[str, ...]
 
 
@@ -39,13 +41,14 @@ def select_tokens(
     lengths: Tensor,
     options: Options,
     rollout_id: int = 0,
+    known: Tensor | None = None,
 ) -> Selection:
     """Select ceil(rho N) of the N_valid tokens, by batch or by sample, under the method named in options.
 
     scores: N tokens, None for methods that need none. loss_mask: [N], nonzero where the token may be trained on.
     lengths: integer [B], response lengths in batch order, summing to N. Scores and lengths are on the CPU.
-    Fewer are kept where a method restricts itself (q3*) or scores are missing. A method that reads no scores (full,
-    random) knows nothing of a missing teacher, so the loss mask must leave such tokens out.
+    known: bool [N] or None, the token has a teacher's signal at all; one that has none is never kept, by full and
+    random neither. Fewer than the budget are kept where a method restricts itself (q3*) or scores are missing.
     Raises ValueError when the sizes disagree or a needed score is absent.
     """
     selector = find_selector(options.budget_mask)
@@ -63,15 +66,19 @@ def select_tokens(
     sample = np.repeat(np.arange(len(lengths)), lengths.numpy())[inside]
     axes = _axes(selector, scores, valid, lengths, options, len(inside), rollout_id)
 
+    there, tied = (None if known is None else known.numpy()[inside]), 0
     keep = np.zeros(len(inside), dtype=bool)
     score = np.full(len(inside), np.nan, dtype=np.float32)
     for rows in _groups(sample, selector.scope or options.budget_scope):
         part = axes.rows(rows)
         count = budget(options.budget_ratio, len(part), selector.round_down)
         ranking = selector.rank(part, count)
+        if there is not None:
+            ranking = replace(ranking, eligible=ranking.eligible & there[rows])
         keep[rows] = select_ranked(ranking, count, sample[rows], options.budget_min_keep_per_sample)
         if ranking.keys[0].dtype.kind == "f":
             score[rows] = np.where(ranking.eligible, ranking.keys[0], np.nan)
+        tied += _tied(ranking, keep[rows])
 
     whole_keep, whole_score = np.zeros(n, dtype=bool), np.full(n, np.nan, dtype=np.float32)
     whole_keep[inside], whole_score[inside] = keep, score
@@ -81,9 +88,18 @@ def select_tokens(
         axes if selector.axes else None,
         valid=len(inside),
         kept=int(keep.sum()),
-        not_scored=int(len(inside) - axes.finite(axes.raw).sum()),
+        not_scored=len(inside) - int((axes.finite(axes.raw) & (True if there is None else there)).sum()),
+        tied=tied,
         degenerate=axes.degenerate,
     )
+
+
+def _tied(ranking: Ranking, keep: np.ndarray) -> int:
+    key = ranking.keys[0]
+    if not keep.any() or key.dtype.kind != "f":
+        return 0
+    at_least = keep & (key == key[keep].min())
+    return int(at_least.sum()) if (ranking.eligible & ~keep & (key == key[keep].min())).any() else 0
 
 
 def _axes(selector, scores, valid, lengths, options, count, rollout_id) -> Axes:

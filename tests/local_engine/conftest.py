@@ -30,7 +30,7 @@ def tiny():
 def corpus():
     train, held_out = split_problems(generate_problems(TINY.problems, seed=0), TINY.held_out_problems, seed=0)
     tokenizer = train_tokenizer([f"{p.prompt}\n{p.solution}" for p in train], TINY.vocab_size)
-    return Corpus.encode(tokenizer, train, held_out, TINY.max_prompt_tokens)
+    return Corpus.encode(tokenizer, train, held_out, TINY.max_prompt_tokens, TINY.max_solution_tokens)
 
 
 @pytest.fixture(scope="session")

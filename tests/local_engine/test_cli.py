@@ -175,7 +175,7 @@ def refuse(tmp_path, capsys):
         ("empty.jsonl", "", "empty.jsonl"),
         ("broken.jsonl", GOOD + '\n\n{"prompt": "2 + 2?", "label": \n', "broken.jsonl:3"),
         ("key.jsonl", GOOD + '\n{"label": "4"}\n', "key.jsonl:2"),
-        ("few.jsonl", GOOD, "1 distinct prompts are too few; at least 9"),
+        ("few.jsonl", GOOD, "few.jsonl: 1 distinct prompts are too few for --held-out-problems 8; at least 9"),
     ],
 )
 def test_a_bad_prompt_file_is_named_with_its_line_and_nothing_is_written(refuse, tmp_path, name, content, says):
@@ -202,8 +202,12 @@ def test_a_bad_prompt_file_is_named_with_its_line_and_nothing_is_written(refuse,
         ({"opd_metric_q_low": "0.99"}, ("--opd-metric-q-low 0.99",)),
         ({"input_key": "question"}, ("--input-key", "--prompts")),
         ({"teacher": "32,2,2"}, ("--teacher '32,2,2'", "five whole numbers")),
-        ({"vocab_size": "10"}, ("vocabulary size", "258")),
+        ({"vocab_size": "10"}, ("--vocab-size 10", "258")),
         ({"stepz": "3"}, ("--stepz",)),
+        ({"pretrain_seq_len": "1"}, ("--pretrain-seq-len 1", "2 or more")),
+        ({"methods": "random:0.1:abc"}, ("'abc' is not a whole number",)),
+        ({"opd_jsd_beta": "0.1"}, ("--opd-jsd-beta 0.1 does nothing with --opd-loss sampled_token",)),
+        ({"workers": "0"}, ("--workers 0",)),
     ],
 )
 def test_a_bad_flag_is_one_line_with_its_value_and_what_is_allowed(refuse, changes, says):
@@ -215,6 +219,23 @@ def test_an_unwritable_output_directory_is_refused(refuse, tmp_path):
     refuse("is a file", out=tmp_path / "file")
     refuse("cannot be written", out=tmp_path / "file" / "out")
     refuse("cannot be written", out=Path("/proc/out"))
+
+
+def test_a_run_that_diverges_says_so(tmp_path):
+    done = call(tmp_path / "out", lr="1e30", methods="pure_opd")
+    assert done.returncode == 1
+    assert "training diverged: step 1" in done.stderr
+    assert "--lr" in done.stderr
+
+
+def test_problems_that_share_a_prompt_are_one_cluster_and_one_prompt_has_no_interval(tmp_path):
+    rows = [json.dumps({"prompt": f"{i // 6} plus one?", "label": str(i)}) for i in range(60)]
+    shared = slime_lines(tmp_path / "shared.jsonl", *rows)
+    done = call(tmp_path / "out", prompts=shared, held_out_problems=1, methods="random:0.5", steps=1)
+    assert done.returncode == 0, done.stderr
+    assert "of 1 held-out prompts" in done.stdout
+    record = json.loads((tmp_path / "out" / "results.json").read_text())[0]
+    assert record["gain_low"] is None
 
 
 def test_slime_and_gsm8k_files_give_a_run(tmp_path):

@@ -16,7 +16,9 @@ def responses(corpus, student, tiny):
 
 @pytest.fixture
 def frozen(responses, student, teacher):
-    return FrozenContexts.build(responses, student, teacher, k=8, variant="paper", micro_batch=3)
+    return FrozenContexts.build(
+        responses, student, teacher, k=8, variant="paper", micro_batch=3, clusters=[0, 0, *range(6)]
+    )
 
 
 def test_an_unchanged_student_gains_exactly_nothing(frozen, student):
@@ -47,8 +49,8 @@ def test_distances_are_the_full_vocabulary_divergences_token_by_token(frozen, re
     assert row == len(frozen.before.forward)
 
 
-def test_the_cluster_of_a_token_is_the_problem_its_response_answers(frozen, responses):
-    expected = [p for p, ids in zip(responses.problem, responses.response_ids, strict=True) for _ in ids]
+def test_the_cluster_of_a_token_is_its_responses(frozen, responses):
+    expected = [c for c, ids in zip([0, 0, *range(6)], responses.response_ids, strict=True) for _ in ids]
     assert frozen.prompt.tolist() == expected
 
 

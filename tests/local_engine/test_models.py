@@ -57,7 +57,7 @@ def test_training_texts_decide_the_vocabulary_and_nothing_else_does():
     texts = ["one two three"] * 3
     assert train_tokenizer(texts, 300).get_vocab() == train_tokenizer(texts, 300).get_vocab()
     assert len(train_tokenizer(["ab"], 1000)) < 300
-    with pytest.raises(ValueError, match="must be >= 258, got 100"):
+    with pytest.raises(ValueError, match="--vocab-size 100: a vocabulary must be 258 or more"):
         train_tokenizer(texts, 100)
 
 

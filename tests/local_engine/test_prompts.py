@@ -109,7 +109,9 @@ def test_split_depends_on_the_seed_and_only_on_it():
 
 def test_split_of_too_few_distinct_prompts_says_how_many_are_needed():
     problems = [Problem("same", str(i)) for i in range(9)] + [Problem("other", "")]
-    with pytest.raises(ValueError, match="2 distinct prompts are too few; at least 3 are needed"):
+    with pytest.raises(
+        ValueError, match="2 distinct prompts are too few for --held-out-problems 2; at least 3 are needed"
+    ):
         split_problems(problems, held_out=2, seed=0)
-    with pytest.raises(ValueError, match=">= 1, got 0"):
+    with pytest.raises(ValueError, match="--held-out-problems 0 must be 1 or more"):
         split_problems(problems, held_out=0, seed=0)

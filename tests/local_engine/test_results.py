@@ -14,7 +14,9 @@ def baseline(corpus, student, teacher, tiny):
     config = student.config
     ends = (config.eos_token_id, config.pad_token_id)
     responses = sample(student, range(8), corpus.held_out_prompts, tiny.max_new_tokens, 0, *ends)
-    frozen = FrozenContexts.build(responses, student, teacher, k=8, variant="paper", micro_batch=4)
+    frozen = FrozenContexts.build(
+        responses, student, teacher, k=8, variant="paper", micro_batch=4, clusters=list(range(8))
+    )
     return Baseline(frozen, {}, teacher_loss=1.0, student_loss=2.0)
 
 
@@ -75,6 +77,6 @@ def test_a_gain_that_differs_between_prompts_has_an_interval_around_its_mean(bas
 def test_the_markdown_table_has_a_row_a_method_and_shows_missing_comparisons_as_empty(baseline, results):
     table = markdown_table(summary_records(baseline, results, seed=0), baseline)
     rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("|")}
-    assert "+0.700 [+0.700, +0.700] | +0.200 +1.200" in rows["tip:0.25"]
+    assert "+0.700 [+0.200, +1.200] | +0.200 +1.200" in rows["tip:0.25"]
     assert rows["random:0.25"].split("|")[6].strip() == ""
     assert len({line.count("|") for line in rows.values()}) == 1

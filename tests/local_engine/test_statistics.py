@@ -33,9 +33,19 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 175 <= hits <= 199
 
 
-def test_one_prompt_gives_an_interval_of_no_width():
+def test_one_prompt_gives_no_interval():
     interval = cluster_bootstrap(np.array([1.0, 3.0]), np.array([7, 7]), seed=0)
-    assert (interval.low, interval.mean, interval.high) == (2.0, 2.0, 2.0)
+    assert (interval.low, interval.mean, interval.high) == (None, 2.0, None)
+
+
+def test_runs_that_differ_widen_the_interval_and_equal_runs_do_not():
+    values, cluster = np.random.default_rng(0).normal(size=400), np.repeat(np.arange(40), 10)
+    one = cluster_bootstrap(values, cluster, seed=0)
+    same = cluster_bootstrap(np.stack([values] * 3), cluster, seed=0)
+    differing = cluster_bootstrap(np.stack([values - 1, values, values + 1]), cluster, seed=0)
+    assert same.mean == pytest.approx(one.mean) == pytest.approx(differing.mean)
+    assert same.high - same.low == pytest.approx(one.high - one.low, rel=0.1)
+    assert differing.high - differing.low > 3 * (one.high - one.low)
 
 
 def test_no_values_and_values_that_are_not_finite_are_refused():

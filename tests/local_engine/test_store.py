@@ -77,3 +77,12 @@ def test_records_are_replaced_or_appended_one_a_line(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2]
     with pytest.raises(ValueError, match="JSON"):
         append_jsonl(path, {"loss": float("nan")})
+
+
+def test_broken_settings_are_named_and_a_killed_start_is_taken_over(tmp_path):
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(ValueError, match=r"settings.json is not JSON"):
+        open_store(tmp_path, SETTINGS).__enter__()
+    (tmp_path / "settings.json").rename(tmp_path / ".settings.json.abc.tmp")
+    with open_store(tmp_path, SETTINGS):
+        pass

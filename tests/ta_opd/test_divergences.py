@@ -229,3 +229,25 @@ def test_leading_axes_and_no_tokens_at_all_keep_their_shape(name):
     grid = LOSSES[name](s.reshape(2, 3, 7), t.reshape(2, 3, 7))
     torch.testing.assert_close(grid, LOSSES[name](s, t).reshape(2, 3))
     assert LOSSES[name](s[:0], t[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("mask", [-math.inf, -1e4, -1e9, torch.finfo(torch.float32).min])
+def test_a_masked_token_costs_the_same_however_the_mask_is_written(mask):
+    student = torch.tensor([[1.0, 0.0, mask, 0.5]], requires_grad=True)
+    teacher = torch.tensor([[0.5, mask, 0.3, 0.0]])
+    for loss in (dv.forward_kl, dv.reverse_kl, dv.generalized_jsd):
+        reference = loss(student.detach().nan_to_num().clamp_min(-500), teacher.clamp_min(-500))
+        value = loss(student, teacher)
+        (gradient,) = torch.autograd.grad(value.sum(), student)
+        assert value.item() == pytest.approx(reference.item(), rel=1e-5)
+        assert gradient.isfinite().all()
+        assert gradient.norm() < 100
+
+
+def test_forward_kl_on_the_teachers_top_is_renormalised_against_the_whole_student():
+    student, teacher = torch.tensor([[0.3, -0.2, 1.0, 0.1]]), torch.tensor([[2.0, 1.0, -1.0, 0.0]])
+    p, q = torch.softmax(teacher.double(), -1)[0, :2], torch.softmax(student.double(), -1)[0, :2]
+    p = p / p.sum()
+    expected = float((p * (p / q).log()).sum())
+    assert dv.forward_kl(student, teacher, top_k=2).item() == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(dv.forward_kl(student, teacher, top_k=0), dv.forward_kl(student, teacher))

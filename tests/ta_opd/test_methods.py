@@ -179,7 +179,7 @@ def test_losses_by_name_are_the_divergences_with_the_options_put_in():
     options = Options(loss_temperature=1.7, jsd_beta=0.3, loss_top_k=4, jsd_token_clip=0.05, taid_space="prob")
     expected = {
         "sampled_token": divergences.sampled_token(x.student_logprob, x.teacher_logprob, x.rollout_logprob),
-        "forward_kl": divergences.forward_kl(s, t, 1.7),
+        "forward_kl": divergences.forward_kl(s, t, 1.7, top_k=4),
         "reverse_kl": divergences.reverse_kl(s, t, 1.7),
         "jsd": divergences.generalized_jsd(s, t, 0.3, temperature=1.7, top_k=4, token_clip=0.05),
         "taid": divergences.taid(s, t, 0.5, space="prob", beta=0.3, temperature=1.7),

@@ -233,3 +233,9 @@ def test_numpy_numbers_are_numbers_and_truth_values_are_not():
 def test_a_key_given_with_and_without_the_prefix_is_refused():
     with pytest.raises(ValueError, match="given twice"):
         Options.from_mapping({"budget_gamma": 0.1, "opd_budget_gamma": 0.2})
+
+
+def test_a_loss_option_that_the_chosen_loss_does_not_read_is_refused_on_request():
+    Options(loss="jsd", jsd_beta=0.2, loss_top_k=5).check_read()
+    with pytest.raises(ValueError, match=r"--opd-jsd-beta 0.2 does nothing with --opd-loss forward_kl; .* jsd, taid"):
+        Options(loss="forward_kl", jsd_beta=0.2).check_read()

@@ -234,3 +234,16 @@ def test_unknown_names_and_ranges_are_refused():
         token_scores(Supports(TopK.missing(1, 1), TopK.missing(1, 1)), "new")
     with pytest.raises(ValueError, match=r"--opd-compat-prefix-ema-alpha 1 is outside"):
         prefix_ema(torch.zeros(1), torch.tensor([1]), torch.ones(1, dtype=torch.bool), 1)
+
+
+def test_disagreement_says_whether_it_was_imputed():
+    logits = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
+    exact = Supports.from_logits(*logits, 4)
+    lists = Supports(exact.student, exact.teacher)
+    whole = Supports.from_logits(*logits, 12)
+    missing = Supports(exact.student, TopK.missing(5, 4))
+    assert token_scores(exact).disagreement_provenance.tolist() == [Provenance.EXACT] * 5
+    assert token_scores(lists).disagreement_provenance.tolist() == [Provenance.IMPUTED] * 5
+    assert token_scores(exact, "released").disagreement_provenance.tolist() == [Provenance.IMPUTED] * 5
+    assert token_scores(Supports(whole.student, whole.teacher)).disagreement_provenance.tolist() == [2] * 5
+    assert token_scores(missing).disagreement_provenance.tolist() == [Provenance.MISSING] * 5

@@ -162,3 +162,29 @@ def test_answered_mass_outside_the_list_is_not_shared_out_again():
     asked = torch.tensor([[0.3, math.nan, math.nan]]).log()
     union = align(Supports(student, teacher, teacher_on_student=asked))
     assert union.teacher[:3, 0].exp().tolist() == pytest.approx([0.3, 0.05, 0.05])
+
+
+@given(seed=st.integers(0, 10_000))
+def test_answers_asked_for_in_part_never_spoil_what_the_lists_already_say(seed):
+    """NaN means not known, on either side and at any entry: shared, missing from the other list, or empty."""
+    generator = torch.Generator().manual_seed(seed)
+    full = Supports.from_logits(logits(seed, 6, 9), logits(seed + 1, 6, 9), 4)
+    empty = torch.rand(6, 4, generator=generator) < 0.2
+    teacher = TopK(full.teacher.ids.masked_fill(empty, -1), full.teacher.logprobs)
+    holes = [torch.rand(6, 4, generator=generator) < 0.5 for _ in range(2)]
+    asked = Supports(
+        full.student,
+        teacher,
+        teacher_on_student=full.teacher_on_student.masked_fill(holes[0], math.nan),
+        student_on_teacher=full.student_on_teacher.masked_fill(holes[1], math.nan),
+    )
+    union = align(asked)
+    assert union.student.isfinite().all()
+    assert union.teacher.isfinite().all()
+    k = union.student_k
+    known = ~holes[1].T & union.present[k:]
+    assert torch.equal(union.student[k:][known], full.student_on_teacher.T.clamp_min(LOG_FLOOR)[known])
+    nothing = align(Supports(full.student, teacher, None, torch.full_like(full.student_on_teacher, math.nan)))
+    plain = align(Supports(full.student, teacher))
+    assert torch.equal(nothing.student, plain.student)
+    assert torch.equal(nothing.imputed, plain.imputed)

@@ -238,3 +238,25 @@ def test_the_released_variant_leaves_the_mask_alone_at_ratio_one(name):
 def test_a_method_without_one_score_reports_none(name):
     selection = select_tokens(reference.random_scores(0, 40), random_mask(1, 40), torch.tensor([40]), options(name))
     assert selection.score.isnan().all()
+
+
+@pytest.mark.parametrize("name", ["pure_opd", "random", "teachability"])
+def test_tokens_without_a_teacher_are_never_kept_and_counted(name):
+    known = torch.ones(40, dtype=torch.bool)
+    known[5:15] = False
+    mask = torch.ones(40, dtype=torch.int)
+    selection = select_tokens(reference.random_scores(0, 40), mask, torch.tensor([40]), options(name, 0.5), known=known)
+    assert not selection.keep[5:15].any()
+    assert selection.kept == (30 if name == "pure_opd" else 20)
+    assert selection.not_scored == 10
+
+
+def test_tokens_kept_by_a_tie_break_are_counted():
+    scores = reference.random_scores(0, 40)
+    flat = dataclasses.replace(scores, entropy=torch.ones(40))
+    lengths, mask = torch.tensor([40]), torch.ones(40, dtype=torch.int)
+    assert select_tokens(flat, mask, lengths, options("entropy", 0.5)).tied == 20
+    assert select_tokens(flat, mask, lengths, options("entropy", 1.0)).tied == 0
+    distinct = dataclasses.replace(scores, entropy=torch.arange(40.0))
+    unclipped = options("entropy", 0.5, metric_normalization="batch_minmax")
+    assert select_tokens(distinct, mask, lengths, unclipped).tied == 0

@@ -17,26 +17,10 @@ from ..experiment import Baseline, RunResult, run_options
 from ..frozen import Distances, FrozenContexts
 from ..prompts import Problem
 from ..settings import Settings
+from .score_info import score_info
 
 SHOWN_CONTEXTS = 12
 SHOWN_TOP_TOKENS = 5
-
-SCORE_INFO = {
-    "entropy": ("student entropy H", "nats", "Full-vocabulary entropy of the student before the token was sampled."),
-    "teacher_entropy": ("teacher entropy", "nats", "Full-vocabulary entropy of the teacher."),
-    "disagreement": (
-        "disagreement D",
-        "nats",
-        "KL(teacher || student) on the union of both top-k lists, renormalised.",
-    ),
-    "compatibility": ("compatibility C", "", "Teacher's probability mass on the student's top-k tokens."),
-    "teachability": ("teachability D~C~", "", "Normalised D times normalised C."),
-    "incompatible": ("incompatible D~(1-C~)", "", "Disagreement that lies outside the student's reach."),
-    "H_norm": ("H~", "", "H normalised over the batch (5% and 95% quantiles)."),
-    "D_norm": ("D~", "", "D normalised over the batch."),
-    "C_norm": ("C~", "", "C normalised over the batch."),
-    "kl_before": ("KL(teacher||student) before", "nats", "Full vocabulary, before training."),
-}
 
 
 def report_data(
@@ -56,9 +40,9 @@ def report_data(
         ("rollout", baseline.first_rollout[seed], corpus.train, [result.rollout for result in shown]),
     )
     return {
-        "title": f"On-policy distillation by selector: {settings.prompts['source']}",
+        "title": f"On-policy distillation by selector: {settings.source}",
         "notice": notice,
-        "settings": _scalars(settings.fingerprint()),
+        "settings": {"prompts.source": settings.source} | _scalars(settings.fingerprint()),
         "results": records,
         "contexts_n": len(baseline.frozen.responses.problem),
         "prompts_n": len(prompts),
@@ -68,9 +52,7 @@ def report_data(
             for split, frozen, problems, after in splits
             for context in _contexts(split, frozen, problems, after, shown, settings, corpus)
         ],
-        "score_info": {
-            name: dict(zip(("label", "unit", "help"), info, strict=True)) for name, info in SCORE_INFO.items()
-        },
+        "score_info": score_info(settings.options),
     }
 
 

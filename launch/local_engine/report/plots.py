@@ -16,7 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-SURE, UNSURE, KEPT = "#0072B2", "#767d86", "#D55E00"
+SURE, UNSURE, NEUTRAL, KEPT = "#0072B2", "#767d86", "#4a3f6b", "#D55E00"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#e6e9ed", "#68717d"])
 STYLE = {
     "font.size": 9,
@@ -35,6 +35,8 @@ MEASURES = {
     "reverse_gain": "Reverse gain, KL(student || teacher)",
     "vs_random": "Gain minus random, same ratio",
 }
+WITH_VERDICT = ("gain", "reverse_gain")
+ONE_DRAW = "One draw against one draw:\ntwo random selections can differ as much;\ncompare several seeds."
 Row = Mapping[str, Any]
 
 
@@ -51,13 +53,19 @@ def by_label(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def interval_style(measure: str, low: float, high: float) -> tuple[str, str]:
+    """Colour of a mark and of the inside of its dot; neutral where the interval carries no verdict on zero."""
+    if measure not in WITH_VERDICT or math.isnan(low) or math.isnan(high):
+        return NEUTRAL, NEUTRAL
+    return (UNSURE, "white") if low <= 0 <= high else (SURE, SURE)
+
+
 def draw_interval(axes: Axes, row: Row, measure: str, height: float) -> None:
-    """Draw one mean with its interval; grey and hollow when the interval holds zero."""
+    """Draw one mean, with its interval where that is known."""
     mean, low, high = (number(row[f"{measure}_{part}"]) for part in ("mean", "low", "high"))
-    crosses = low <= 0 <= high
-    color = UNSURE if crosses else SURE
-    axes.plot([low, high], [height, height], color=color, linewidth=2, solid_capstyle="round")
-    face = "white" if crosses else color
+    color, face = interval_style(measure, low, high)
+    if not math.isnan(low) and not math.isnan(high):
+        axes.plot([low, high], [height, height], color=color, linewidth=2, solid_capstyle="round")
     axes.plot([mean], [height], "o", markersize=5, markerfacecolor=face, markeredgecolor=color, zorder=3)
 
 
@@ -69,7 +77,7 @@ def gain_intervals(data: Mapping[str, Any]) -> Figure:
         "gain"
     ]
     rows = max((len(group) for group in groups.values()), default=1)
-    height = 1.3 + len(names) * max(0.24, 0.13 * rows + 0.09)
+    height = 1.75 + len(names) * max(0.24, 0.13 * rows + 0.09)
     figure = Figure(figsize=(2 + 3 * len(shown), height), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, shown, strict=True):
@@ -80,7 +88,7 @@ def gain_intervals(data: Mapping[str, Any]) -> Figure:
                 offset = (index - (len(groups[name]) - 1) / 2) * 0.74 / rows
                 draw_interval(axes, row, measure, place - offset)
         axes.set_title(MEASURES[measure])
-        axes.set_xlabel("nats per token")
+        axes.set_xlabel("nats per token" if measure in WITH_VERDICT else f"nats per token\n{ONE_DRAW}")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         for place in range(1, len(names)):
             axes.axhline(place - 0.5, color="#e4e6e9", linewidth=0.7, linestyle=(0, (1, 2)))
@@ -88,8 +96,9 @@ def gain_intervals(data: Mapping[str, Any]) -> Figure:
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(-0.6, max(len(names), 1) - 0.4)
     figure.suptitle(
-        f"95% intervals, n = {data['contexts_n']} contexts from {data['prompts_n']} prompts; one line per seed;"
-        " grey and hollow: not distinguishable from 0",
+        f"95% intervals, n = {data['contexts_n']} contexts from {data['prompts_n']} prompts; one line per seed."
+        " Both gains, for this trained student: blue is above or below 0, grey and hollow is not distinguishable from"
+        " 0. A dot alone: interval missing",
         fontsize=8,
         x=0.01,
         ha="left",
@@ -98,9 +107,17 @@ def gain_intervals(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def plane_points(data: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Entropy and disagreement of every token that has both, and per selector which of them it keeps."""
+def plane_contexts(data: Mapping[str, Any]) -> tuple[list[Row], str]:
+    """The shown contexts with both scores, and where from: the first rollout, which was distilled, if there is one."""
     contexts = [item for item in data["contexts"] if {"entropy", "disagreement"} <= set(item["scores"])]
+    rollout = [item for item in contexts if item["split"] == "rollout"]
+    if rollout:
+        return rollout, "first rollout"
+    return contexts, " and ".join(dict.fromkeys(f"{item['split']} (selectors replayed)" for item in contexts))
+
+
+def plane_points(contexts: Sequence[Row]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Entropy and disagreement of every token that has both, and per selector which of them it keeps."""
     labels = dict.fromkeys(label for item in contexts for label in item["kept"])
     values = np.array(
         [[number(value) for item in contexts for value in item["scores"][name]] for name in ("entropy", "disagreement")]
@@ -130,9 +147,16 @@ def panel_grid(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes
     return figure, flat[:count]
 
 
+def score_name(data: Mapping[str, Any], name: str, default: str) -> str:
+    """Label of a score with its unit."""
+    info = data.get("score_info", {}).get(name, {"label": default, "unit": "nats"})
+    return f"{info['label']} ({info['unit']})" if info["unit"] else info["label"]
+
+
 def entropy_disagreement(data: Mapping[str, Any]) -> Figure:
-    """One panel per selector: density of all tokens, and the tokens that the selector keeps."""
-    values, kept = plane_points(data)
+    """One panel per selector: density of the tokens, and those that the selector keeps."""
+    contexts, place = plane_contexts(data)
+    values, kept = plane_points(contexts)
     values = np.sqrt(np.maximum(values, 0))
     figure, panels = panel_grid(len(kept), (2.35, 2.15))
     total = values.shape[1]
@@ -148,13 +172,15 @@ def entropy_disagreement(data: Mapping[str, Any]) -> Figure:
         axes.scatter(*values[:, mask], s=size, c=KEPT, marker="D", linewidths=0, alpha=0.75, rasterized=True)
         for line, middle in zip((axes.axvline, axes.axhline), np.median(values, axis=1), strict=True):
             line(middle, color="#30343a", linewidth=0.8, linestyle=(0, (4, 3)))
-    figure.supxlabel("student entropy (nats)", fontsize=9)
-    figure.supylabel("disagreement (nats)", fontsize=9)
+    figure.supxlabel(score_name(data, "entropy", "student entropy"), fontsize=9)
+    figure.supylabel(score_name(data, "disagreement", "disagreement"), fontsize=9)
     figure.suptitle(
-        f"Grey: all n = {total:,} tokens (log density); orange: kept; dashed: medians; square-root axes",
+        f"Grey: log density of n = {total:,} tokens of the {len(contexts)} contexts shown, {place}; orange: kept;"
+        " dashed: medians; square-root axes",
         fontsize=9,
         x=0.01,
         ha="left",
+        wrap=True,
     )
     return figure
 

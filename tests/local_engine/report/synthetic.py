@@ -157,6 +157,13 @@ def make_hostile() -> dict:
     return made
 
 
+def without_intervals() -> dict:
+    """Small report data of a single prompt: means without intervals."""
+    made = make_data(contexts=2, length=8, seeds=1, steps=2)
+    absent = {f"{name}_{part}": None for name in ("gain", "reverse_gain", "vs_random") for part in ("low", "high")}
+    return made | {"prompts_n": 1, "results": [row | absent for row in made["results"]]}
+
+
 def without_parts() -> dict:
     """Small report data without history, score texts, most scores and any comparison with random."""
     made = make_data(contexts=2, length=8, seeds=1, steps=1)

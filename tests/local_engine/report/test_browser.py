@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .pointing import card_rows, choose, colors, find, marks, point_at
-from .synthetic import HOSTILE, make_data, without_parts
+from .synthetic import HOSTILE, make_data, without_intervals, without_parts
 
 
 def test_page_stands_missing_parts(page) -> None:
@@ -170,20 +170,84 @@ def test_table_sorts_by_a_measure(data: dict, page) -> None:
     assert header().get_attribute("aria-sort") == "ascending"
 
 
-@pytest.mark.parametrize(
-    ("measure", "column"),
-    [("gain", "Gain [95%]"), ("reverse_gain", "Reverse gain [95%]"), ("vs_random", "Minus random [95%]")],
-)
-def test_intervals_that_hold_zero_are_named_and_marked(measure: str, column: str, data: dict, page) -> None:
+COLUMNS = {"gain": "Gain [95%]", "reverse_gain": "Reverse gain [95%]", "vs_random": "Minus random [95%]"}
+ONE_DRAW = "One draw against one draw: two random selections can differ as much; compare several seeds."
+VERDICTS = ("above", "below", "distinguishable")
+
+
+def interval_panel(measure: str) -> str:
+    """CSS selector of the panel of a measure."""
+    return f"#intervals figure:nth-child({list(COLUMNS).index(measure) + 1})"
+
+
+@pytest.mark.parametrize("measure", ["gain", "reverse_gain"])
+def test_intervals_that_hold_zero_are_named_and_marked(measure: str, data: dict, page) -> None:
     browser = page(data)
-    rows = [row for row in data["results"] if row[f"{measure}_mean"] is not None]
+    rows = data["results"]
     crossing = sum(row[f"{measure}_low"] <= 0 <= row[f"{measure}_high"] for row in rows)
     assert 0 < crossing < len(rows)
-    assert sum("not distinguishable" in cell for cell in browser.execute_script(COLUMN_TEXTS, column)) == crossing
-    place = ["gain", "reverse_gain", "vs_random"].index(measure) + 1
-    assert len(find(browser, f"#intervals figure:nth-child({place}) circle")) == len(rows)
-    assert len(find(browser, f"#intervals figure:nth-child({place}) g.crosses")) == crossing
+    cells = browser.execute_script(COLUMN_TEXTS, COLUMNS[measure])
+    assert sum("not distinguishable" in cell for cell in cells) == crossing
+    assert sum(cell.endswith(("above 0", "below 0")) for cell in cells) == len(rows) - crossing
+    panel = interval_panel(measure)
+    assert len(find(browser, f"{panel} circle")) == len(rows)
+    assert len(find(browser, f"{panel} g.crosses")) == crossing
+    assert len(find(browser, f"{panel} g.sure")) == len(rows) - crossing
+    assert "for this trained student" in find(browser, panel)[0].text
+    titles = [node.get_attribute("textContent") for node in find(browser, f"{panel} g title")]
+    assert all(title.endswith("for this trained student") for title in titles)
     assert "OPD with the sampled-token loss descends" in browser.find_element("id", "comparison-note").text
+
+
+def test_difference_from_random_has_no_verdict(data: dict, page) -> None:
+    browser = page(data)
+    rows = [row for row in data["results"] if row["vs_random_mean"] is not None]
+    assert any(row["vs_random_low"] > 0 for row in rows)
+    cells = browser.execute_script(COLUMN_TEXTS, COLUMNS["vs_random"])
+    assert sum(cell.endswith("]") for cell in cells) == len(rows)
+    assert sum(cell == "—" for cell in cells) == len(cells) - len(rows)
+    panel = interval_panel("vs_random")
+    assert len(find(browser, f"{panel} g")) == len(find(browser, f"{panel} g.plain")) == len(rows)
+    for part in ("interval", "dot"):
+        strokes = [node.value_of_css_property("stroke") for node in find(browser, f"{panel} .{part}")]
+        others = [node.value_of_css_property("stroke") for node in find(browser, f"#intervals .{part}")]
+        assert len(strokes) == len(rows)
+        assert len(set(strokes)) == 1
+        assert others.count(strokes[0]) == len(rows)
+    texts = [node.get_attribute("textContent") for node in find(browser, panel)]
+    assert not any(word in text for text in texts for word in VERDICTS)
+    for place in (panel, "#results-note"):
+        assert ONE_DRAW in find(browser, place)[0].text
+
+
+def test_mean_without_interval_has_no_verdict(page) -> None:
+    browser = page(without_intervals())
+    for measure, column in COLUMNS.items():
+        cells = browser.execute_script(COLUMN_TEXTS, column)
+        assert {cell.split(" ", 1)[1] for cell in cells if cell != "—"} == {"interval missing"}
+        panel = interval_panel(measure)
+        dots = len(find(browser, f"{panel} circle"))
+        assert dots == sum(cell != "—" for cell in cells) > 0
+        assert len(find(browser, f"{panel} g.plain")) == dots
+        assert not find(browser, f"{panel} .interval")
+        titles = [node.get_attribute("textContent") for node in find(browser, f"{panel} g title")]
+        assert all(title.endswith(", interval missing") for title in titles)
+
+
+def test_split_says_what_kept_means_there(data: dict, page) -> None:
+    browser = page(data)
+    replayed, distilled = "no run trained on these tokens", "first step of its run (first seed) really distilled"
+
+    def said(name: str) -> list[bool]:
+        text = browser.find_element("id", f"{name}-split-help").text
+        return [replayed in text, distilled in text]
+
+    assert (said("plane"), said("heat")) == ([True, False], [True, True])
+    choose(browser, "plane-split", "rollout")
+    choose(browser, "heat-split", "held-out")
+    assert (said("plane"), said("heat")) == ([False, True], [True, False])
+    choose(browser, "heat-split", "rollout")
+    assert said("heat") == [False, True]
 
 
 def test_ratios_that_agree_in_two_decimals_stay_apart(page) -> None:
@@ -204,6 +268,10 @@ def test_intervals_of_three_seeds_have_room(width: int, rows: int, data: dict, p
         " figures.map((node) => [...node.querySelectorAll('svg text')].map(rect))];"
     )
     assert len(set(tops)) == rows
+    boxes = [node.rect for node in find(browser, "#intervals svg")]
+    assert len({box["y"] for box in boxes}) == rows
+    drawn = [float(node.get_attribute("width")) for node in find(browser, "#intervals svg")]
+    assert [box["width"] for box in boxes] == pytest.approx(drawn, abs=0.5)
     for texts in figures:
         for one, two in itertools.combinations(texts, 2):
             across = min(one["right"], two["right"]) - max(one["left"], two["left"])

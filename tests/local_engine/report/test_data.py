@@ -25,12 +25,14 @@ def finished(corpus, teacher, tiny):
     """Settings, baseline and results of three methods with two seeds, whose trained student is the teacher."""
     student = build_model(tiny.student, corpus.tokenizer, seed=1)
     runs = all_runs(parse_methods("pure_opd teachability:0.25 random:0.25"), SEEDS)
-    settings = Settings(runs, Options(topk_metrics_k=8), tiny, {"source": "made up", "problems": 8}, "cpu", 1)
+    settings = Settings(runs, Options(topk_metrics_k=8), tiny, {"problems": 8}, "cpu", 1, source="made up")
 
     def frozen(prompts: list[list[int]], seed: int) -> FrozenContexts:
         end, pad = student.config.eos_token_id, student.config.pad_token_id
         responses = sample(student, range(8), prompts, tiny.max_new_tokens, seed, end, pad)
-        return FrozenContexts.build(responses, student, teacher, k=8, variant="paper", micro_batch=3)
+        return FrozenContexts.build(
+            responses, student, teacher, k=8, variant="paper", micro_batch=3, clusters=list(range(8))
+        )
 
     held_out = frozen(corpus.held_out_prompts, seed=0)
     rollouts = {seed: frozen(corpus.train_prompts, seed=seed) for seed in SEEDS}
@@ -82,6 +84,8 @@ def test_every_row_has_its_label_and_the_page_takes_them(made: dict, tmp_path: P
         assert [(row["label"], row["seed"]) for row in rows] == [
             (label, seed) for seed in SEEDS for label in ("pure_opd:1.00", "teachability:0.25", "random:0.25")
         ]
+    assert made["title"] == "On-policy distillation by selector: made up"
+    assert made["settings"]["prompts.source"] == "made up"
     assert all(not isinstance(value, (dict, list, tuple)) for value in made["settings"].values())
     build_report(made, tmp_path / "report.html")
     assert "teachability:0.25" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,5 +1,11 @@
 // Controls
 
+const SPLIT_HELP = {
+  "held-out": "Held-out: no run trained on these tokens; “kept by” a selector is that selector replayed on them.",
+  rollout: "Rollout: “kept by” a selector is what the first step of its run (first seed) really distilled.",
+};
+const splitHelp = (names) => names.map((name) => SPLIT_HELP[name] ?? "").join(" ");
+
 function fillSelect(id, entries, value) {
   const select = byId(id);
   const signature = JSON.stringify(entries);
@@ -17,6 +23,8 @@ function fillControls() {
   ]);
   const selectors = SELECTORS.map((name) => [name, name]);
   fillSelect("plane-split", splits, state.plane);
+  byId("plane-split-help").textContent = splitHelp([state.plane]);
+  byId("heat-split-help").textContent = splitHelp(state.split === "all" ? SPLITS : [state.split]);
   fillSelect("plane-axes", AXES, state.axes);
   fillSelect("plane-selector", selectors, state.selector);
   fillSelect("heat-split", [["all", `all (${contexts.length})`], ...splits], state.split);

@@ -54,18 +54,21 @@ function intervalFigure(measure, groups, { width, left, label }) {
     const line = y - rowGap / 2;
     root.append(svg("line", { class: "rule", x1: 0, x2: width, y1: line, y2: line, "stroke-dasharray": "1 3" }));
   }
-  return el("figure", {}, title, root);
+  const note = el("p", { class: "sub" }, MEASURES[measure].note);
+  note.style.maxWidth = `${width}px`;
+  if (label !== "above") note.style.paddingLeft = `${left}px`;
+  return el("figure", {}, title, root, note);
 }
 
 function intervalMark(row, measure, x, y) {
   const [mean, low, high] = partsOf(row, measure);
   if (!known(mean)) return "";
-  const verdict = reading(row, measure);
-  const group = svg("g", { class: verdict === MEASURES[measure].zero ? "crosses" : "" });
-  group.append(
-    svg("title", {}, `${row.label}, seed ${row.seed}: ${signed(mean)} [${signed(low)}, ${signed(high)}], ${verdict}`),
-  );
-  if (known(low) && known(high))
+  const { kind, spoken } = reading(row, measure);
+  const there = known(low) && known(high);
+  const value = there ? `${signed(mean)} [${signed(low)}, ${signed(high)}]` : signed(mean);
+  const group = svg("g", { class: kind });
+  group.append(svg("title", {}, `${row.label}, seed ${row.seed}: ${[value, spoken].filter(Boolean).join(", ")}`));
+  if (there)
     group.append(svg("line", { class: "interval", x1: x(low), x2: x(high), y1: y, y2: y }));
   group.append(svg("circle", { class: "dot", cx: x(mean), cy: y, r: 3.4 }));
   return group;

@@ -4,14 +4,10 @@ const withRange = (row, measure) => {
   const [mean, low, high] = partsOf(row, measure);
   if (!known(mean)) return "—";
   const show = once(`f|${measure}`, () => fixedSigned(DATA.results.flatMap((each) => partsOf(each, measure))));
-  const verdict = reading(row, measure);
-  const sure = [MEASURES[measure].above, MEASURES[measure].below].includes(verdict);
-  return [
-    show(mean),
-    " ",
-    el("span", { class: "range" }, `[${show(low)}, ${show(high)}]`),
-    el("span", { class: sure ? "reading sure" : "reading", title: verdict }, verdict.replace(/ from .*/, "")),
-  ];
+  const { kind, text, spoken } = reading(row, measure);
+  const range = text === INTERVAL_MISSING ? null : el("span", { class: "range" }, `[${show(low)}, ${show(high)}]`);
+  const verdict = text ? el("span", { class: `reading ${kind}`, title: spoken }, text.replace(/ from .*/, "")) : null;
+  return [show(mean), " ", range, verdict];
 };
 
 const orDash = (value, show) => (known(value) ? show(value) : "—");
@@ -91,12 +87,12 @@ function drawComparison() {
     el(
       "p",
       {},
-      `n = ${count(DATA.contexts_n)} contexts from ${count(DATA.prompts_n)} prompts. Dot: mean; bar: 95% interval, for one trained student, one line per seed, not corrected for the number of comparisons. Grey with a hollow dot: the interval includes 0, so the value is not distinguishable from 0. Methods stand in the order of their gain. Loss before and after: held-out loss of the student.`,
+      `n = ${count(DATA.contexts_n)} contexts from ${count(DATA.prompts_n)} prompts. Dot: mean; bar: 95% interval over the choice of prompts, for one trained student, one line per seed, not corrected for the number of comparisons; a dot alone has no interval. Methods stand in the order of their gain. Loss before and after: held-out loss of the student.`,
     ),
   );
   const rows = DATA.results.length;
   byId("results-note").textContent =
-    `${rows} ${rows === 1 ? "row" : "rows"}, one per method and seed. The table scrolls inside its box; choose a heading to sort.`;
+    `${rows} ${rows === 1 ? "row" : "rows"}, one per method and seed. The table scrolls inside its box; choose a heading to sort. The words under a gain or a reverse gain are for this trained student. Minus random: ${MEASURES.vs_random.note}`;
   drawIntervals();
   drawTable();
 }
