@@ -46,6 +46,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="local_engine",
+        usage="python -m local_engine --out OUT [--prompts FILE] [any flag below]",
         description="On-policy distillation of a toy Qwen3 student with every selector, on one CPU or GPU.",
     )
     parser.add_argument("--out", type=Path, required=True, help="output directory (OUT)")
@@ -59,8 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", choices=("cpu", "cuda"), default="cpu", help="where to distil; pre-training is on the CPU"
     )
     add_engine_arguments(parser)
-    add_arguments(parser, leave_out=_FOR_EACH_RUN)
-    parser.set_defaults(opd_topk_metrics_k=16)
+    add_arguments(parser, leave_out=_FOR_EACH_RUN, topk_metrics_k=16)
     return parser
 
 

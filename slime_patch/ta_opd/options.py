@@ -157,19 +157,19 @@ def flag(name: str) -> str:
     return "--opd-" + name.replace("_", "-")
 
 
-def add_arguments(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = ()) -> None:
-    """Register every option as its flag; booleans are switches."""
+def add_arguments(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = (), **defaults: Any) -> None:
+    """Register every option as its flag, booleans as switches; `defaults` stand in for the options' own."""
     group = parser.add_argument_group("on-policy distillation")
     for f in fields(Options):
         if f.name in leave_out:
             continue
         assert f.default is not MISSING
-        kind = f.metadata["type"]
-        shown = f"{f.metadata['help']} (default: {f.default if f.default != '' else 'none'})"
+        kind, default = f.metadata["type"], defaults.get(f.name, f.default)
+        shown = f"{f.metadata['help']} (default: {default if default != '' else 'none'})"
         if kind is bool:
-            group.add_argument(flag(f.name), action="store_true", default=f.default, help=shown)
+            group.add_argument(flag(f.name), action="store_true", default=default, help=shown)
         else:
-            group.add_argument(flag(f.name), type=kind, default=f.default, choices=f.metadata["choices"], help=shown)
+            group.add_argument(flag(f.name), type=kind, default=default, choices=f.metadata["choices"], help=shown)
 
 
 def _a(kind: type) -> str:
