@@ -5,6 +5,9 @@ import sys
 # many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from .cli import main
+try:
+    from .cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -29,7 +29,8 @@ def side_by_side(
 
     setup(*arguments) is called once in each process and returns what does a job. One thread each: at this size a
     second one gains nothing, and the numbers must not depend on how many jobs run at a time. Ends the processes when
-    it is closed early. Raises RuntimeError when one of them dies; its own message is on standard error.
+    it is closed early. Raises a job's FloatingPointError, and RuntimeError when a process dies; its own message is
+    on standard error.
     """
     if count == 1:
         torch.set_num_threads(1)
@@ -55,6 +56,8 @@ def side_by_side(
                 if died:
                     raise RuntimeError(f"a worker process ended with exit code {died[0]}") from None
                 continue
+            if isinstance(row, FloatingPointError):
+                raise row
             if row is None:
                 left -= 1
             else:
@@ -75,9 +78,13 @@ def _serve(setup, arguments, waiting, messages, parent: int) -> None:
     torch.set_num_threads(1)
     work = setup(*arguments)
     while (job := waiting.get()) is not None:
-        for row in work(job):
-            _end_with_the_parent(parent)
-            messages.put(row)
+        try:
+            for row in work(job):
+                _end_with_the_parent(parent)
+                messages.put(row)
+        except FloatingPointError as error:
+            messages.put(error)
+            return
         messages.put(None)
 
 

@@ -222,32 +222,16 @@ def align(supports: Supports) -> Union:
     shared, only_teacher = place > 0, held_t & (entry.amax(0) == 0)
 
     teacher_on_s = log_t.gather(0, (place - 1).clamp_min_(0))
-    teacher_known, answered_t = shared, None
-    if supports.teacher_on_student is not None:
-        asked = supports.teacher_on_student.T
-        answered_t = held_s & ~asked.isnan()
-        teacher_known = shared | answered_t
-        teacher_on_s = torch.where(answered_t, asked, teacher_on_s)
-        answered_t = asked.exp().masked_fill_(~answered_t | shared, 0).sum(0)
-    unknown_t = held_s & ~teacher_known
-    teacher_on_s = torch.where(unknown_t, _imputed(log_t, held_t, unknown_t, answered_t), teacher_on_s)
-
-    unknown_s, answered_s, student_on_t = only_teacher, None, log_t
-    if supports.student_on_teacher is not None:
-        asked = supports.student_on_teacher.T
-        unknown_s = only_teacher & asked.isnan()
-        answered = only_teacher & ~unknown_s
-        student_on_t = torch.where(answered, asked, log_t)
-        answered_s = asked.exp().masked_fill_(~answered, 0).sum(0)
-    student_on_t = torch.where(unknown_s, _imputed(log_s, held_s, unknown_s, answered_s), student_on_t)
+    teacher_on_s, missing_t = _completed(teacher_on_s, held_s, shared, supports.teacher_on_student, log_t, held_t)
+    student_on_t, missing_s = _completed(log_t, only_teacher, ~only_teacher, supports.student_on_teacher, log_s, held_s)
 
     return Union(
         student=torch.cat([log_s, student_on_t]).clamp_min_(LOG_FLOOR),
         teacher=torch.cat([teacher_on_s, log_t]).clamp_min_(LOG_FLOOR),
         present=torch.cat([held_s, only_teacher]),
         shared=shared,
-        teacher_known=teacher_known,
-        imputed=unknown_t.any(0) | unknown_s.any(0),
+        teacher_known=held_s & ~missing_t,
+        imputed=missing_t.any(0) | missing_s.any(0),
         student_k=supports.student.k,
     )
 
@@ -260,12 +244,21 @@ def _matching_entry(ids_s: Tensor, ids_t: Tensor) -> Tensor:
     return (ids_s[:, None] == ids_t[None]).to(small).mul_(number[None, :, None])
 
 
-def _imputed(logprobs: Tensor, held: Tensor, unknown: Tensor, answered: Tensor | None) -> Tensor:
-    """The log-prob [N] given to each of a side's `unknown` tokens [*, N], from its own list [K, N] and the mass [N]
-    of the tokens outside it that were asked for."""
-    kth = logprobs.masked_fill(~held, 0).amin(0)
-    mass = logprobs.exp().sum(0)
-    if answered is not None:
-        mass += answered
-    leftover = (1 - mass).clamp_min(_LEAST_LEFTOVER)
-    return torch.minimum(kth, (leftover / unknown.sum(0).clamp_min(1)).log())
+def _completed(
+    found: Tensor, wanted: Tensor, listed: Tensor, asked: Tensor | None, own: Tensor, own_held: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A side's log-probs [*, N] at the other side's `wanted` entries, and which of them had to be imputed.
+
+    found: its log-probs where `listed`, its own list [K, N] having the token. asked: [N, *] what it answered beyond
+    that, NaN where it did not, or None. own, own_held: its list, which bounds what is missing.
+    """
+    missing, answered_mass = wanted & ~listed, 0
+    if asked is not None:
+        answered = wanted & ~asked.T.isnan()
+        found = torch.where(answered, asked.T, found)
+        answered_mass = asked.T.exp().masked_fill_(~answered | listed, 0).sum(0)
+        missing = missing & ~answered
+    kth = own.masked_fill(~own_held, 0).amin(0)
+    leftover = (1 - own.exp().sum(0) - answered_mass).clamp_min(_LEAST_LEFTOVER)
+    imputed = torch.minimum(kth, (leftover / missing.sum(0).clamp_min(1)).log())
+    return torch.where(missing, imputed, found), missing

@@ -221,8 +221,9 @@ def test_an_unwritable_output_directory_is_refused(refuse, tmp_path):
     refuse("cannot be written", out=Path("/proc/out"))
 
 
-def test_a_run_that_diverges_says_so(tmp_path):
-    done = call(tmp_path / "out", lr="1e30", methods="pure_opd")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_diverges_says_so(tmp_path, workers):
+    done = call(tmp_path / "out", lr="1e30", methods="pure_opd random:0.5", workers=workers)
     assert done.returncode == 1
     assert "training diverged: step 1" in done.stderr
     assert "--lr" in done.stderr
