@@ -48,8 +48,9 @@ def open_experiment(settings: Settings, corpus: Corpus, out: Path) -> Experiment
 def _pretrained(name: str, settings: Settings, corpus: Corpus, out: Path) -> Pretrainer:
     """The teacher's or student's pre-training as far as it has come.
 
-    The teacher learns from all training problems, the student from the first student_problems of them: a student that
-    has seen them all is flatter than its teacher, and descending the reverse KL then raises the forward KL.
+    The teacher learns from all training problems, the student from the first student_problems of them. A student
+    trained briefly on all is flatter than its teacher, and descending the reverse KL then raises the forward KL; one
+    trained longer on all is hardly worse than its teacher (docs/lab-notes.md).
     """
     defaults, is_teacher = settings.defaults, name == "teacher"
     seed = defaults.base_seed + (0 if is_teacher else 1)

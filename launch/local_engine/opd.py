@@ -165,7 +165,7 @@ class OPDRun:
         }
 
     def _write_token_bank(self, step, responses, scored, selection, mask):
-        options = replace(self._options, token_bank_dir=str(self._token_bank.name), token_bank_raw_topk=True)
+        options = replace(self._options, token_bank_raw_topk=True)
         rollout = Rollout(
             rollout_id=step,
             seed=self._seed,

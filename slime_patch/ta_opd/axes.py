@@ -94,7 +94,7 @@ def build_axes(
     everything = len(inside) == len(valid)
     raw = {name: values if everything else values[inside] for name, values in whole.items()}
 
-    def normalised(name: str, values: Floats, mode: str):
+    def normalised(values: Floats, mode: str):
         if released:
             population = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         else:
@@ -109,7 +109,7 @@ def build_axes(
             source = whole["D"] * whole["C"]
         else:
             source = whole[name[0].upper()]
-        result = normalised(name, source, "batch_minmax" if name.endswith("_tip") else options.metric_normalization)
+        result = normalised(source, "batch_minmax" if name.endswith("_tip") else options.metric_normalization)
         if name in ("h", "d"):
             known = result.values[np.isfinite(result.values)]
             median[name] = float(np.median(known)) if len(known) else 0.0

@@ -125,13 +125,8 @@ def _renormalise(logprobs: Tensor, present: Tensor) -> _Renormalised:
 
 
 def _kl(a: _Renormalised, b: _Renormalised) -> Tensor:
-    """KL(a || b) [N], nats; rounding may not push it below 0."""
+    """KL(a || b) [N], nats, of the teacher and the student D (eq 9); rounding may not push it below 0."""
     return ((a.p * (a.logprobs - b.logprobs)).sum(0) - a.log_z + b.log_z).clamp_min_(0)
-
-
-def disagreement(union: Union) -> Tensor:
-    """Eq 9: D = KL(p̄_T || p̄_S) on the union, nats, [N]."""
-    return _kl(_renormalise(union.teacher, union.present), _renormalise(union.student, union.present))
 
 
 def disagreement_released(union: Union) -> Tensor:
