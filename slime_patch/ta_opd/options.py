@@ -1,4 +1,4 @@
-"""One dataclass for flags, YAML and defaults. Field `budget_ratio` is the flag `--opd-budget-ratio`.
+"""Every setting of selection, losses and the token bank: one dataclass for flags, YAML and defaults.
 
 The selection flags keep the names and, but for the token bank's format, the defaults of the released TA-OPD.
 """
@@ -6,13 +6,13 @@ The selection flags keep the names and, but for the token bank's format, the def
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from .methods import LOSSES, READ_BY, find_selector
+from .option_fields import add_flags, check_range, check_types, field_values, flag, namespace_values, option
 from .schedules import check_taid
 from .scores import VARIANTS
 from .selection import BUDGET_SCOPES, NORMALISATIONS, check_ratio
@@ -25,64 +25,54 @@ TAID_DIVERGENCES = ("forward_kl", "reverse_kl", "jsd")
 BANK_FORMATS = ("parquet", "csv", "jsonl")
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, kind: type | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices, "type": kind or type(default)})
+AnyOptions = TypeVar("AnyOptions", bound="Options")
 
 
 @dataclass(frozen=True)
 class Options:
     """Every setting of token selection, losses and the token bank. Raises ValueError on a value out of range."""
 
-    topk_metrics_k: int = _option(0, "K, entries of each top-k support; 0 leaves the scores out")
-    budget_mask: str = _option("none", "selector: which tokens are distilled")
-    budget_ratio: float = _option(1.0, "retention ratio rho: exactly ceil(rho N) tokens are kept")
-    budget_scope: str = _option("batch", "N counts the whole rollout batch, or each sample", BUDGET_SCOPES)
-    budget_gamma: float = _option(0.5, "share of a split budget that goes by entropy")
-    budget_mask_seed: int = _option(42, "seed of the random selector, joined with the rollout id")
-    budget_min_keep_per_sample: int = _option(1, "tokens each sample gets first; swapped in, never added")
-    score_variant: str = _option("paper", "the paper's definitions or the released code's", VARIANTS)
-    compat_proxy: str = _option("mass", "what stands for compatibility C", PROXIES)
-    compat_prefix_ema_alpha: float = _option(0.9, "decay of the prefix EMA proxy")
-    metric_normalization: str = _option("batch_quantile", "how H, D and C become [0, 1]", NORMALISATIONS)
-    metric_q_low: float = _option(0.05, "lower quantile of batch_quantile")
-    metric_q_high: float = _option(0.95, "upper quantile of batch_quantile")
+    topk_metrics_k: int = option(0, "K, entries of each top-k support; 0 leaves the scores out")
+    budget_mask: str = option("none", "selector: which tokens are distilled")
+    budget_ratio: float = option(1.0, "retention ratio rho: exactly ceil(rho N) tokens are kept")
+    budget_scope: str = option("batch", "N counts the whole rollout batch, or each sample", BUDGET_SCOPES)
+    budget_gamma: float = option(0.5, "share of a split budget that goes by entropy")
+    budget_mask_seed: int = option(42, "seed of the random selector, joined with the rollout id")
+    budget_min_keep_per_sample: int = option(1, "tokens each sample gets first; swapped in, never added")
+    score_variant: str = option("paper", "the paper's definitions or the released code's", VARIANTS)
+    compat_proxy: str = option("mass", "what stands for compatibility C", PROXIES)
+    compat_prefix_ema_alpha: float = option(0.9, "decay of the prefix EMA proxy")
+    metric_normalization: str = option("batch_quantile", "how H, D and C become [0, 1]", NORMALISATIONS)
+    metric_q_low: float = option(0.05, "lower quantile of batch_quantile")
+    metric_q_high: float = option(0.95, "upper quantile of batch_quantile")
 
-    loss: str = _option("sampled_token", "the distillation loss", tuple(LOSSES))
-    normaliser: str = _option("selected", "mean over selected tokens, or mean of per-sample means", NORMALISERS)
-    jsd_beta: float = _option(0.5, "generalized JSD: 0 is KL(T||S), 1 is KL(S||T)")
-    loss_temperature: float = _option(1.0, "temperature of both distributions in a dense loss")
-    loss_top_k: int = _option(0, "teacher's top-k of a forward KL or JSD; 0 is the full vocabulary")
-    jsd_token_clip: float = _option(0.0, "cap on each vocabulary entry of a JSD; 0 is no cap")
-    taid_space: str = _option("logit", "where TAID interpolates", TAID_SPACES)
-    taid_divergence: str = _option("forward_kl", "TAID's divergence to the interpolated teacher", TAID_DIVERGENCES)
-    taid_t_start: float = _option(0.4, "TAID's first t")
-    taid_t_end: float = _option(1.0, "TAID's last t")
-    taid_alpha: float = _option(5e-4, "step size of TAID's adaptive schedule; 0 leaves the linear one")
-    taid_beta: float = _option(0.99, "momentum of TAID's adaptive schedule")
-    entropy_gate: str = _option("hard_add", "entropy-aware OPD's gate", GATES)
-    entropy_tau: float = _option(0.8, "teacher entropy, nats, above which the gate opens")
-    entropy_alpha: float = _option(1.0, "weight of the forward KL behind an open hard_add gate")
-    entropy_width: float = _option(0.2, "width, nats, of the sigmoid gate")
-    entropy_h_max: float = _option(0.0, "teacher entropy, nats, at which the h_max gate is 1; 0 is log V")
+    loss: str = option("sampled_token", "the distillation loss", tuple(LOSSES))
+    normaliser: str = option("selected", "mean over selected tokens, or mean of per-sample means", NORMALISERS)
+    jsd_beta: float = option(0.5, "generalized JSD: 0 is KL(T||S), 1 is KL(S||T)")
+    loss_temperature: float = option(1.0, "temperature of both distributions in a dense loss")
+    loss_top_k: int = option(0, "teacher's top-k of a forward KL or JSD; 0 is the full vocabulary")
+    jsd_token_clip: float = option(0.0, "cap on each vocabulary entry of a JSD; 0 is no cap")
+    taid_space: str = option("logit", "where TAID interpolates", TAID_SPACES)
+    taid_divergence: str = option("forward_kl", "TAID's divergence to the interpolated teacher", TAID_DIVERGENCES)
+    taid_t_start: float = option(0.4, "TAID's first t")
+    taid_t_end: float = option(1.0, "TAID's last t")
+    taid_alpha: float = option(5e-4, "step size of TAID's adaptive schedule; 0 leaves the linear one")
+    taid_beta: float = option(0.99, "momentum of TAID's adaptive schedule")
+    entropy_gate: str = option("hard_add", "entropy-aware OPD's gate", GATES)
+    entropy_tau: float = option(0.8, "teacher entropy, nats, above which the gate opens")
+    entropy_alpha: float = option(1.0, "weight of the forward KL behind an open hard_add gate")
+    entropy_width: float = option(0.2, "width, nats, of the sigmoid gate")
+    entropy_h_max: float = option(0.0, "teacher entropy, nats, at which the h_max gate is 1; 0 is log V")
 
-    token_bank_dir: str = _option("", "where per-token tables are written; empty writes none")
-    token_bank_format: str = _option("parquet", "format of the per-token tables", BANK_FORMATS)
-    token_bank_raw_topk: bool = _option(False, "keep both raw top-k lists in the token bank")
-    token_bank_pair_id: str = _option("", "name of the teacher-student pair in the token bank")
-    teacher_name: str = _option("", "teacher's name in the token bank")
-    student_name: str = _option("", "student's name in the token bank")
+    token_bank_dir: str = option("", "where per-token tables are written; empty writes none")
+    token_bank_format: str = option("parquet", "format of the per-token tables", BANK_FORMATS)
+    token_bank_raw_topk: bool = option(False, "keep both raw top-k lists in the token bank")
+    token_bank_pair_id: str = option("", "name of the teacher-student pair in the token bank")
+    teacher_name: str = option("", "teacher's name in the token bank")
+    student_name: str = option("", "student's name in the token bank")
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value, kind, choices = getattr(self, f.name), f.metadata["type"], f.metadata["choices"]
-            if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-                object.__setattr__(self, f.name, float(value))
-            elif kind is str and value is None and not f.default:
-                object.__setattr__(self, f.name, "")
-            elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise ValueError(f"{flag(f.name)} takes {_a(kind)}; got {value!r}")
-            if choices and value not in choices:
-                raise ValueError(f"{flag(f.name)} {value!r} is not one of {', '.join(choices)}")
+        check_types(self)
         selector = find_selector(self.budget_mask)
         check_ratio(self.budget_ratio)
         if selector.mask == "full":
@@ -100,9 +90,7 @@ class Options:
             ("entropy_alpha", 0, math.inf),
             ("entropy_h_max", 0, math.inf),
         ):
-            if not least <= getattr(self, name) <= most:
-                bound = f"{least}..{most}" if most != math.inf else f"{least} or more"
-                raise ValueError(f"{flag(name)} {getattr(self, name)} is outside {bound}")
+            check_range(self, name, least, most)
         if not 0 <= self.compat_prefix_ema_alpha < 1:
             name = flag("compat_prefix_ema_alpha")
             raise ValueError(f"{name} {self.compat_prefix_ema_alpha} is outside 0..1 (1 excluded)")
@@ -129,48 +117,17 @@ class Options:
                     f"it is read by {', '.join(losses)}"
                 )
 
-    @staticmethod
-    def from_mapping(values: Mapping[str, Any]) -> Options:
+    @classmethod
+    def from_mapping(cls: type[AnyOptions], values: Mapping[str, Any]) -> AnyOptions:
         """From YAML keys, with or without the leading `opd_`. An unknown key is a ValueError naming the nearest."""
-        known = {f.name for f in fields(Options)}
-        given = {}
-        for key, value in values.items():
-            name = key.removeprefix("--").replace("-", "_").removeprefix("opd_")
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean opd_{near[0]}?" if near else ""
-                raise ValueError(f"unknown option {key!r}{hint}")
-            if name in given:
-                raise ValueError(f"option {key!r} is given twice, with and without opd_")
-            given[name] = value
-        return Options(**given)
+        return cls(**field_values(cls, values))
 
-    @staticmethod
-    def from_namespace(args: argparse.Namespace) -> Options:
+    @classmethod
+    def from_namespace(cls: type[AnyOptions], args: argparse.Namespace) -> AnyOptions:
         """From parsed arguments whose attributes are `opd_<field>`; attributes that are absent keep their default."""
-        names = [f.name for f in fields(Options)]
-        return Options(**{name: getattr(args, f"opd_{name}") for name in names if hasattr(args, f"opd_{name}")})
-
-
-def flag(name: str) -> str:
-    """budget_ratio -> --opd-budget-ratio"""
-    return "--opd-" + name.replace("_", "-")
+        return cls(**namespace_values(cls, args))
 
 
 def add_arguments(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = (), **defaults: Any) -> None:
     """Register every option as its flag, booleans as switches; `defaults` stand in for the options' own."""
-    group = parser.add_argument_group("on-policy distillation")
-    for f in fields(Options):
-        if f.name in leave_out:
-            continue
-        assert f.default is not MISSING
-        kind, default = f.metadata["type"], defaults.get(f.name, f.default)
-        shown = f"{f.metadata['help']} (default: {default if default != '' else 'none'})"
-        if kind is bool:
-            group.add_argument(flag(f.name), action="store_true", default=default, help=shown)
-        else:
-            group.add_argument(flag(f.name), type=kind, default=default, choices=f.metadata["choices"], help=shown)
-
-
-def _a(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
+    add_flags(parser, Options, leave_out, **defaults)

@@ -1,0 +1,46 @@
+"""The settings that only a run inside slime reads: the mask's target, the task reward, the teacher server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .option_fields import check_range, flag, option
+from .options import Options
+
+MASK_TARGETS = ("opd", "loss")
+OVERFLOWS = ("fallback", "truncate", "error")
+WIRES = ("auto", "nested", "flat", "base64")
+
+
+@dataclass(frozen=True)
+class SlimeOptions(Options):
+    """Options plus what the slime adapters and the teacher client read. Raises ValueError on a value out of range."""
+
+    mask_target: str = option("opd", "what the mask acts on: the OPD term, or the sample's loss mask", MASK_TARGETS)
+    task_reward: str = option("none", "task reward of training: none, rm (slime's --rm-type), or module.function")
+
+    exact_cmass: bool = option(False, "ask the teacher for its log-probs at the student's top-k: exact C")
+    exact_cmass_max_union: int = option(4096, "largest union of a sample's student top-k ids asked for at once")
+    exact_cmass_overflow: str = option(
+        "fallback", "a larger union: keep the lower bound, ask its most frequent ids, or fail the sample", OVERFLOWS
+    )
+
+    teacher_url: str = option("", "/generate URLs of the teacher, comma-separated; empty: --rm-url")
+    teacher_concurrency: int = option(64, "requests in flight at each teacher")
+    teacher_request_timeout: float = option(300.0, "seconds for one attempt")
+    teacher_timeout: float = option(1800.0, "seconds for a sample, all attempts and waiting together")
+    teacher_attempts: int = option(6, "attempts at transport errors, 429 and 5xx; others are not retried")
+    teacher_wire: str = option("auto", "form of the log-probs asked for; auto: the most compact that is offered", WIRES)
+    teacher_quarantine: str = option("", "JSONL file of failed requests; empty: quarantine.jsonl in the token bank")
+    max_missing: float = option(0.05, "share of a rollout's valid tokens without a teacher at which the run stops")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("exact_cmass_max_union", "teacher_concurrency", "teacher_attempts"):
+            check_range(self, name, 1)
+        for name in ("teacher_request_timeout", "teacher_timeout"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{flag(name)} {getattr(self, name)} must be above 0")
+        check_range(self, "max_missing", 0, 1)
+        if self.exact_cmass and self.topk_metrics_k == 0:
+            raise ValueError("--opd-exact-cmass needs --opd-topk-metrics-k above 0; the paper uses 16")
