@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .option_fields import check_range, flag, option
-from .options import Options
+from .options import NORMALISERS, Options
 
 MASK_TARGETS = ("opd", "loss")
 OVERFLOWS = ("fallback", "truncate", "error")
@@ -16,6 +16,9 @@ WIRES = ("auto", "nested", "flat", "base64")
 class SlimeOptions(Options):
     """Options plus what the slime adapters and the teacher client read. Raises ValueError on a value out of range."""
 
+    normaliser: str = option(
+        "sample", "slime's own mean over selected tokens, or one mean over all selected tokens", NORMALISERS
+    )
     mask_target: str = option("opd", "what the mask acts on: the OPD term, or the sample's loss mask", MASK_TARGETS)
     task_reward: str = option("none", "task reward of training: none, rm (slime's --rm-type), or module.function")
 

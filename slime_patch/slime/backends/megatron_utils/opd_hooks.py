@@ -1,0 +1,141 @@
+"""Train-side hooks: the OPD term on selected tokens, its metrics, and two mends of slime's trainer.
+
+    --custom-advantage-function-path slime.backends.megatron_utils.opd_hooks.compute_advantages
+    --rollout-data-postprocess-path slime.backends.megatron_utils.opd_hooks.report
+    --custom-megatron-init-path slime.backends.megatron_utils.opd_hooks.initialize
+
+The three belong together. Per token t of a sample: A_t = base_t - opd_kl_coef * w_t * (log p_S - log p_T), where base_t
+is slime's advantage, whitened or not, and w_t the weight the rollout side packed (0 where the token is not selected).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from slime.backends.megatron_utils import loss
+from slime.backends.megatron_utils.opd_wraps import log_reverse_kl_in_training, return_to_actor_after_loading
+from slime.utils.opd_versions import PATHS, TRAINER_HOOKS, log_rollout_metrics
+from ta_opd.carrier import Carried, unpack
+from ta_opd.rollout_metrics import REVERSE_KL_METRICS, SAMPLE_METRICS, ratios, reverse_kl_statistics
+from torch import Tensor, distributed
+
+logger = logging.getLogger(__name__)
+
+_CARRIED = "ta_opd_carried"
+
+
+@dataclass(frozen=True)
+class _Term:
+    """What the OPD term of a rank's samples was made of, kept from compute_advantages for report: lists of [R]."""
+
+    carried: list[Carried]
+    reverse_kl: list[Tensor]
+
+
+def initialize(args: Namespace) -> None:
+    """slime's --custom-megatron-init-path: run in each train actor before its model is built.
+
+    slime whitens advantages after the custom hook has run, which would turn the zeros of unselected tokens into
+    something else; the whitening is therefore taken over by compute_advantages. Raises RuntimeError where slime's
+    functions are not the ones this patch knows, ValueError where a hook of the three is missing.
+    """
+    if not getattr(args, "use_opd", False):
+        return
+    for name in TRAINER_HOOKS:
+        if getattr(args, name, None) != PATHS[name]:
+            raise ValueError(f"--{name.replace('_', '-')} must be {PATHS[name]}; got {getattr(args, name, None)}")
+    log_reverse_kl_in_training()
+    return_to_actor_after_loading()
+    args.ta_opd_whiten = args.normalize_advantages
+    args.normalize_advantages = False
+
+
+def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
+    """slime's --custom-advantage-function-path: sets `advantages` and `returns` of a rank's samples.
+
+    slime subtracts its own OPD term right after this hook; it is made exactly zero by handing it the student's
+    log-probs as the teacher's, until `report` puts the real ones back.
+    """
+    if not hasattr(args, "ta_opd_whiten"):
+        raise ValueError(f"the advantage hook needs --custom-megatron-init-path {PATHS['custom_megatron_init_path']}")
+    student = rollout_data.get("rollout_log_probs" if args.use_rollout_logprobs else "log_probs")
+    if student is None:
+        raise ValueError("OPD needs the student's log-probs; neither the trainer nor the rollout gave them")
+    if rollout_data.get("teacher_log_probs") is None:
+        raise ValueError(
+            "OPD is on but no teacher log-probs came with the rollout: "
+            f"--custom-reward-post-process-path must be {PATHS['custom_reward_post_process_path']}"
+        )
+    carried = [unpack(rows.to(device=student[0].device)) for rows in rollout_data["teacher_log_probs"]]
+    base = copy.copy(args)
+    base.use_opd, base.custom_advantage_function_path, base.normalize_advantages = False, None, args.ta_opd_whiten
+    loss.compute_advantages_and_returns(base, rollout_data)
+    reverse_kl = [
+        torch.where(rows.known, log_s - rows.teacher_logprob, 0) for log_s, rows in zip(student, carried, strict=True)
+    ]
+    rollout_data["advantages"] = [
+        torch.where(rows.kept, advantage - args.opd_kl_coef * (rows.weight * difference), advantage)
+        for advantage, rows, difference in zip(rollout_data["advantages"], carried, reverse_kl, strict=True)
+    ]
+    rollout_data["teacher_log_probs"] = student
+    rollout_data[_CARRIED] = _Term(carried, reverse_kl)
+
+
+def report(args: Namespace, rollout_id: int, rollout_data: dict[str, Any]) -> None:
+    """slime's --rollout-data-postprocess-path: puts teacher log-probs and reverse KL under slime's names, logs ours.
+
+    Logs `rollout/opd/<metric>` (ta_opd.rollout_metrics) once, exact over all data- and context-parallel ranks.
+    `rollout_data["opd_reverse_kl"]` is log p_S - log p_T of every token, 0 where there is no teacher, and stays for the
+    loss to log as `train/opd_reverse_kl`.
+    """
+    statistics = None
+    if not getattr(args, "use_rollout_routing_replay", False):
+        statistics = rollout_data.pop("rollout_routed_experts", None)
+    term = rollout_data.pop(_CARRIED, None)
+    if term is None:
+        return
+    student = rollout_data["teacher_log_probs"]
+    rollout_data["teacher_log_probs"] = [
+        torch.where(rows.known, rows.teacher_logprob, log_s) for log_s, rows in zip(student, term.carried, strict=True)
+    ]
+    rollout_data["opd_reverse_kl"] = term.reverse_kl
+    metrics = reduced_metrics(term.reverse_kl, term.carried, statistics)
+    if _reports():
+        log_rollout_metrics(args, rollout_id, metrics)
+
+
+def reduced_metrics(
+    reverse_kl: list[Tensor], carried: list[Carried], statistics: list[Tensor] | None
+) -> dict[str, float]:
+    """Metrics over all data- and context-parallel ranks; a collective, every rank of the group takes part.
+
+    reverse_kl, carried: this rank's rows. statistics: float64 [S, 2] of each of its samples, or None.
+    """
+    from megatron.core import mpu
+
+    rows = reverse_kl_statistics(
+        reverse_kl, [c.valid for c in carried], [c.known for c in carried], [c.kept for c in carried]
+    )
+    names = REVERSE_KL_METRICS
+    if statistics is not None:
+        names += SAMPLE_METRICS
+        # Each context-parallel rank holds whole samples' statistics: the ratios do not change by counting them again.
+        rows = torch.cat([rows, torch.stack([torch.as_tensor(part).double().cpu() for part in statistics]).sum(0)])
+    distributed.all_reduce(rows, group=mpu.get_data_parallel_group_gloo(with_context_parallel=True))
+    return ratios(names, rows)
+
+
+def _reports() -> bool:
+    """This rank is the one that logs for all: the first of its data- and tensor-parallel groups, the last stage."""
+    from megatron.core import mpu
+
+    return (
+        mpu.get_data_parallel_rank(with_context_parallel=True) == 0
+        and mpu.get_tensor_model_parallel_rank() == 0
+        and mpu.is_pipeline_last_stage()
+    )

@@ -1,0 +1,223 @@
+"""On-policy distillation from a teacher behind an SGLang server: slime's reward and reward post-process hooks.
+
+    --custom-rm-path slime.rollout.on_policy_distillation.reward_func
+    --custom-reward-post-process-path slime.rollout.on_policy_distillation.post_process_rewards
+
+`reward_func` asks the teacher about a response and returns its task reward; `post_process_rewards` selects the tokens
+to distil once the rollout batch is complete. Evaluation samples get their task reward and never see the teacher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import logging
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from slime.rollout.opd_rewards import normalise_rewards, reward_value, without_reward
+from slime.rollout.tip_compat import (
+    apply_mask,
+    batch_of,
+    select,
+    slime_options,
+    statistics,
+    student_topk,
+    write_token_bank,
+)
+from slime.utils.opd_versions import PATHS, log_rollout_metrics, trainer_unpacks
+from ta_opd.rollout_metrics import SAMPLE_METRICS, ratios
+from ta_opd.slime_options import SlimeOptions
+from ta_opd.teacher_signal import TeacherSignal
+
+logger = logging.getLogger(__name__)
+
+
+async def reward_func(args: Namespace, sample: Any, **kwargs: Any) -> Any:
+    """slime's --custom-rm-path: the task reward of a Sample, or a list of them for a list (--group-rm, fan-out).
+
+    The teacher's answer stays on the sample as compact arrays (`sample.opd_teacher`). A teacher that fails leaves the
+    sample without a signal and never raises; the task reward's own errors do.
+    """
+    if isinstance(sample, list):
+        return await asyncio.gather(*(reward_func(args, one, **kwargs) for one in sample))
+    options = slime_options(args)
+    if is_evaluation(sample) or not asks_teacher(args):
+        return await task_reward(args, sample, options, evaluation=is_evaluation(sample))
+    reward, sample.opd_teacher = await asyncio.gather(
+        task_reward(args, sample, options, evaluation=False), ask_teacher(args, sample, options)
+    )
+    return reward
+
+
+async def batched_reward_func(args: Namespace, samples: list[Any], **kwargs: Any) -> list[Any]:
+    """reward_func under the parameter names slime's contract for --group-rm checks."""
+    return await reward_func(args, samples, **kwargs)
+
+
+def post_process_rewards(args: Namespace, samples: list[Any]) -> tuple[list[float], list[float]]:
+    """slime's --custom-reward-post-process-path: (raw rewards, rewards normalised by group as slime does).
+
+    With OPD on, also selects the tokens to distil and writes the mask, the carrier and the token bank. Raises
+    RuntimeError when more than --opd-max-missing of the valid tokens have no teacher.
+    """
+    for sample in without_reward(samples):
+        # slime itself would fail here: an aborted sample never reached its reward, so it may not train on one.
+        sample.remove_sample = True
+    raw = [reward_value(args, sample) for sample in samples]
+    rewards = normalise_rewards(args, samples, raw)
+    if asks_teacher(args) and samples:
+        distil(args, samples, slime_options(args))
+    return raw, rewards
+
+
+def distil(args: Namespace, samples: Sequence[Any], options: SlimeOptions) -> None:
+    """Select the tokens to distil and write the mask, the carrier, the token bank and the metrics."""
+    rollout_id = current_rollout(args)
+    batch = batch_of(samples, options)
+    selection = select(batch, rollout_id)
+    if options.token_bank_dir:
+        write_token_bank(batch, selection, rollout_id, seed=getattr(args, "rollout_seed", 0))
+    packed = trainer_unpacks(args)
+    of_samples = statistics(batch, selection)
+    apply_mask(batch, selection, packed=packed, per_token=getattr(args, "calculate_per_token_loss", False))
+    metrics = {
+        "tokens_kept": selection.kept,
+        "tokens_valid": selection.valid,
+        "tokens_not_scored": selection.not_scored,
+        "kept_by_tie_break": selection.tied,
+        **{f"teacher_failed/{reason}": count for reason, count in batch.failures().items()},
+    }
+    if packed and not getattr(args, "use_rollout_routing_replay", False):
+        # The one field that slime carries whole, of any shape, and ignores unless it replays routing.
+        for sample, part in zip(samples, of_samples, strict=True):
+            sample.rollout_routed_experts = part.numpy()
+    else:
+        metrics |= ratios(SAMPLE_METRICS, of_samples.sum(0))
+    log_rollout_metrics(args, rollout_id, metrics)
+    check_missing(ratios(SAMPLE_METRICS, of_samples.sum(0)).get("missing_share", 0.0), batch.failures(), options)
+
+
+def check_missing(share: float, failures: dict[str, int], options: SlimeOptions) -> None:
+    """Raises RuntimeError when the share of valid tokens without a teacher is above --opd-max-missing."""
+    if share > options.max_missing:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(failures.items())) or "single tokens"
+        raise RuntimeError(
+            f"{share:.1%} of the rollout's valid tokens have no teacher; --opd-max-missing allows "
+            f"{options.max_missing:.1%}. Samples that failed: {reasons}"
+        )
+
+
+def asks_teacher(args: Namespace) -> bool:
+    """OPD with a teacher behind a server is on."""
+    return bool(getattr(args, "use_opd", False)) and getattr(args, "opd_type", None) == "sglang"
+
+
+def is_evaluation(sample: Any) -> bool:
+    """Evaluation samples: marked by our generate function, else those without a group (slime's training data source
+    numbers its groups)."""
+    return getattr(sample, "opd_evaluation", sample.group_index is None)
+
+
+async def task_reward(args: Namespace, sample: Any, options: SlimeOptions, evaluation: bool) -> Any:
+    """0.0, slime's --rm-type, or the function --opd-task-reward names; evaluation always takes slime's --rm-type.
+
+    With --reward-key, a mapping that has the key. Raises ValueError when evaluation has no reward to take.
+    """
+    from slime.utils.misc import load_function
+
+    if evaluation and asks_teacher(args) and not _has_rm_type(args, sample):
+        raise ValueError(
+            "evaluation under OPD needs --rm-type, or a custom_rm_path in its dataset: the teacher is no judge"
+        )
+    key = getattr(args, "reward_key", None)
+    if _has_rm_type(args, sample) and (evaluation or options.task_reward == "rm"):
+        value = await _slime_reward(args, sample)
+    elif options.task_reward not in ("none", "rm"):
+        value = load_function(options.task_reward)(args, sample)
+        value = await value if inspect.isawaitable(value) else value
+    elif options.task_reward == "rm" and asks_teacher(args):
+        raise ValueError("--opd-task-reward rm needs --rm-type")
+    else:
+        value = 0.0
+    if isinstance(value, dict):
+        if key is None or key not in value:
+            raise ValueError(
+                f"the task reward is a mapping of {', '.join(map(str, value))}; name one with --reward-key"
+            )
+        return value
+    return value if key is None else {key: value}
+
+
+def _has_rm_type(args: Namespace, sample: Any) -> bool:
+    metadata = sample.metadata if isinstance(sample.metadata, dict) else {}
+    return bool((metadata.get("rm_type") or getattr(args, "rm_type", None) or "").strip())
+
+
+async def _slime_reward(args: Namespace, sample: Any) -> Any:
+    """slime's own dispatch on --rm-type, past the custom reward that this module is."""
+    from slime.rollout.rm_hub import async_rm
+
+    args, sample = copy.copy(args), copy.copy(sample)
+    args.custom_rm_path = sample.custom_rm_path = None
+    return await async_rm(args, sample)
+
+
+async def ask_teacher(args: Namespace, sample: Any, options: SlimeOptions) -> TeacherSignal:
+    """The teacher's answer about a sample's response; absent, with the reason, where there is none to be had."""
+    from ta_opd.teacher_client import ScoreRequest, client_for
+
+    k = options.topk_metrics_k
+    if sample.status == type(sample).Status.ABORTED:
+        return TeacherSignal.absent(sample.response_length, k, "aborted")
+    images = (sample.multimodal_inputs or {}).get("images") or ()
+    if images:
+        from slime.utils.processing_utils import encode_image_for_rollout_engine
+
+        images = [encode_image_for_rollout_engine(image) for image in images]
+    metadata = sample.metadata if isinstance(sample.metadata, dict) else {}
+    request = ScoreRequest(
+        tokens=sample.tokens,
+        response_length=sample.response_length,
+        top_k=k,
+        student_ids=student_topk(sample, k).ids if options.exact_cmass else None,
+        url=metadata.get("opd_teacher_url"),
+        image_data=images,
+        label=f"sample {sample.index}",
+    )
+    return await client_for(options, teacher_urls(args, options)).score(request)
+
+
+def teacher_urls(args: Namespace, options: SlimeOptions) -> list[str]:
+    """The teacher's /generate URLs: --opd-teacher-url, else --rm-url. Raises ValueError when there is none."""
+    given = options.teacher_url or getattr(args, "rm_url", None) or ""
+    urls = [url.strip() for url in given.split(",") if url.strip()]
+    if not urls:
+        raise ValueError("OPD with --opd-type sglang needs the teacher's URL: --opd-teacher-url or --rm-url")
+    return urls
+
+
+def remember_rollout(
+    rollout_id: int, args: Namespace, samples: Any, rollout_extra_metrics: Any, rollout_time: float
+) -> bool:
+    """slime's --custom-rollout-log-function-path: notes the rollout's number, which post_process_rewards is not told,
+    and leaves the logging to slime (False)."""
+    args.ta_opd_rollout = rollout_id
+    return False
+
+
+def current_rollout(args: Namespace) -> int:
+    """The number of the rollout being post-processed. Without remember_rollout it is counted, and starts anew with
+    the process."""
+    if not hasattr(args, "ta_opd_rollout"):
+        number = getattr(args, "ta_opd_counted", -1) + 1
+        if number == 0:
+            logger.warning(
+                "counting rollouts from 0; a resumed run needs --custom-rollout-log-function-path %s",
+                PATHS["custom_rollout_log_function_path"],
+            )
+        args.ta_opd_counted = number
+        return number
+    return args.ta_opd_rollout

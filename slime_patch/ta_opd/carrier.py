@@ -1,0 +1,58 @@
+"""What the trainer needs of a response, as rows of float32 that ride on slime's `teacher_log_probs`.
+
+slime carries, splits and context-parallel-slices that field by its first axis and never looks at a second one. Two
+columns, 8 bytes a token: the teacher's log-prob (NaN: no teacher) and a weight, which is 0 on a valid token that is not
+distilled and -1 on a token that may not be trained on at all.
+Axes: R response tokens (or a context-parallel rank's share of them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+COLUMNS = ("teacher_logprob", "weight")
+_NOT_VALID = -1.0
+
+
+@dataclass(frozen=True)
+class Carried:
+    """teacher_logprob: float32 [R], nats, NaN where there is none. weight: float32 [R], 0 or more, by which a token's
+    reverse KL is multiplied. valid: bool [R], the token was in the sample's loss mask before selection. known: bool
+    [R], the teacher's log-prob is finite."""
+
+    teacher_logprob: Tensor
+    weight: Tensor
+    valid: Tensor
+
+    @property
+    def known(self) -> Tensor:
+        return self.teacher_logprob.isfinite()
+
+    @property
+    def kept(self) -> Tensor:
+        return self.weight > 0
+
+
+def pack(teacher_logprob: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
+    """float32 [R, 2]. A weight above 0 needs a valid token with a finite teacher log-prob: an invariant."""
+    weighted = weight > 0
+    assert bool((valid & teacher_logprob.isfinite())[weighted].all()), "a distilled token is valid and has a teacher"
+    assert bool((weight >= 0).all()), "weights are 0 or more"
+    return torch.stack([teacher_logprob.float(), torch.where(valid, weight.float(), _NOT_VALID)], dim=1)
+
+
+def unpack(rows: Tensor) -> Carried:
+    """The parts of rows [R, 2]; of plain log-probs [R] too, which are all valid and weigh 1 where they are known.
+
+    Raises ValueError on another shape.
+    """
+    if rows.ndim == 1:
+        return Carried(rows, rows.isfinite().to(rows.dtype), torch.ones_like(rows, dtype=torch.bool))
+    if rows.ndim != 2 or rows.shape[1] != len(COLUMNS):
+        raise ValueError(
+            f"teacher_log_probs has shape {tuple(rows.shape)}; this trainer reads [R] or [R, {len(COLUMNS)}]"
+        )
+    return Carried(rows[:, 0], rows[:, 1].clamp_min(0), rows[:, 1] >= 0)
