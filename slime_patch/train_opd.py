@@ -49,8 +49,8 @@ def refuse_unknown(words: Sequence[str]) -> None:
     known = {flag(f.name) for f in fields(SlimeOptions)} | {"--" + name.replace("_", "-") for name in SLIME_OPTIONS}
     for word in words:
         name = word.partition("=")[0]
-        if name.startswith("--opd-") and name not in known:
-            raise ValueError(f"unknown flag {name}{did_you_mean(name, known)}")
+        if name.replace("_", "-").startswith("--opd-") and name not in known:
+            raise ValueError(f"unknown flag {name}{did_you_mean(name.replace('_', '-'), known)}")
 
 
 def main() -> None:

@@ -122,9 +122,11 @@ def is_evaluation(sample: Any) -> bool:
 
 
 async def task_reward(args: Namespace, sample: Any, options: SlimeOptions, evaluation: bool) -> Any:
-    """0.0, slime's --rm-type, or the function --opd-task-reward names; evaluation always takes slime's --rm-type.
+    """0.0, slime's --rm-type, or the function --opd-task-reward names; evaluation, and training without a teacher to
+    ask, take slime's --rm-type.
 
-    With --reward-key, a mapping that has the key. Raises ValueError when evaluation has no reward to take.
+    With --reward-key (in evaluation --eval-reward-key first), a mapping that has the key. Raises ValueError when
+    evaluation has no reward to take.
     """
     from slime.utils.misc import load_function
 
@@ -133,7 +135,9 @@ async def task_reward(args: Namespace, sample: Any, options: SlimeOptions, evalu
             "evaluation under OPD needs --rm-type, or a custom_rm_path in its dataset: the teacher is no judge"
         )
     key = getattr(args, "reward_key", None)
-    if _has_rm_type(args, sample) and (evaluation or options.task_reward == "rm"):
+    if evaluation:
+        key = getattr(args, "eval_reward_key", None) or key
+    if _has_rm_type(args, sample) and (evaluation or options.task_reward == "rm" or not asks_teacher(args)):
         value = await _slime_reward(args, sample)
     elif options.task_reward not in ("none", "rm"):
         value = load_function(options.task_reward)(args, sample)

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 CENTRED = ("grpo", "gspo", "cispo", "reinforce_plus_plus_baseline")
@@ -32,6 +33,8 @@ def reward_value(args: Namespace, sample: Any) -> float:
                 f"sample {sample.index} has a reward of {', '.join(map(str, value))}; --reward-key is {key}"
             )
         value = value[key]
+    if isinstance(value, (np.generic, torch.Tensor)) and value.ndim == 0:
+        value = value.item()
     if not isinstance(value, (int, float)):
         raise ValueError(f"sample {sample.index} has a reward of type {type(value).__name__}; a number is needed")
     return value

@@ -184,7 +184,7 @@ def apply_mask(batch: Batch, selection: Selection, *, packed: bool, per_token: b
 
     packed: the trainer runs our advantage hook and reads [R, 2] rows; else `teacher_log_probs` stay [R] as slime's own
     trainer reads them, which the mask target `loss` alone can live with. per_token: slime runs with
-    --calculate-per-token-loss.
+    --calculate-per-token-loss. Raises ValueError for the mask target `opd` without the hook.
     """
     keep, options = selection.keep, batch.options
     masked = batch.valid
@@ -198,7 +198,12 @@ def apply_mask(batch: Batch, selection: Selection, *, packed: bool, per_token: b
         )
         rows = pack(batch.teacher_logprob, weight, batch.valid)
     else:
-        assert options.mask_target == "loss", "without the advantage hook only the loss mask can hold a selection"
+        if options.mask_target != "loss":
+            raise ValueError(
+                f"--opd-mask-target {options.mask_target} needs the advantage hook, --custom-advantage-function-path "
+                "slime.backends.megatron_utils.opd_hooks.compute_advantages (slime v0.3.0 or later); "
+                "train_opd.py fills it in"
+            )
         # A token without a teacher is outside the loss mask: the student's log-prob only keeps the logs finite.
         rows = torch.where(batch.known, batch.teacher_logprob, batch.student_logprob.nan_to_num(0.0))
     for sample, part in zip(batch.samples, rows.split(batch.lengths.tolist()), strict=True):

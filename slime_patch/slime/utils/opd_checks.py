@@ -24,10 +24,14 @@ _PROBE = "Let f(x) = 3x^2 - 7; then f'(2) = 12.\n\tNaïve café, 北京 2026: <b
 
 
 def fill_in_hooks(args: Namespace) -> None:
-    """Point slime's hook settings at this patch where the user left them empty. Raises ValueError where a hook this
-    patch cannot do without is somebody else's."""
+    """Point slime's hook settings at this patch where the user left them empty: the trainer's where slime has the
+    advantage hook, the rollout's where the teacher is a server. Raises ValueError where a hook this patch cannot do
+    without is somebody else's."""
+    wanted = set(TRAINER_HOOKS) if full_support(args) else set()
+    if args.opd_type == "sglang":
+        wanted |= set(PATHS) - set(TRAINER_HOOKS)
     for name, path in PATHS.items():
-        if not hasattr(args, name):
+        if name not in wanted:
             continue
         if getattr(args, name) is None:
             setattr(args, name, path)
@@ -75,9 +79,14 @@ def check_settings(args: Namespace, options: SlimeOptions) -> None:
     if options.task_reward == "rm" and not (args.rm_type or "").strip():
         raise ValueError("--opd-task-reward rm needs --rm-type")
     if getattr(args, "eval_datasets", None) and not (args.rm_type or "").strip():
-        unjudged = [d.name for d in args.eval_datasets if not (d.custom_rm_path or d.rm_type)]
+        # slime hands every dataset the run's own reward, which asks the teacher and judges nothing.
+        own = (None, PATHS["custom_rm_path"])
+        unjudged = [d.name for d in args.eval_datasets if d.custom_rm_path in own and not d.rm_type]
         if unjudged:
             raise ValueError(f"evaluation of {', '.join(unjudged)} needs --rm-type: the teacher is no judge")
+    if options.token_bank_dir and options.topk_metrics_k == 0:
+        raise ValueError("--opd-token-bank-dir needs --opd-topk-metrics-k above 0; the paper uses 16")
+    options.check_read()
     check_tier(args, options)
 
 

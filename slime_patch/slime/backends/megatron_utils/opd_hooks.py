@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from slime.backends.megatron_utils import loss
+from slime.backends.megatron_utils import cp_utils, loss
 from slime.backends.megatron_utils.opd_wraps import log_reverse_kl_in_training, return_to_actor_after_loading
 from slime.utils.opd_versions import PATHS, TRAINER_HOOKS, log_rollout_metrics
 from ta_opd.carrier import Carried, unpack
@@ -71,7 +71,10 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
             "OPD is on but no teacher log-probs came with the rollout: "
             f"--custom-reward-post-process-path must be {PATHS['custom_reward_post_process_path']}"
         )
-    carried = [unpack(rows.to(device=student[0].device)) for rows in rollout_data["teacher_log_probs"]]
+    carried = [
+        unpack(rows.to(device=log_s.device), _loss_mask(rollout_data, index))
+        for index, (rows, log_s) in enumerate(zip(rollout_data["teacher_log_probs"], student, strict=True))
+    ]
     base = copy.copy(args)
     base.use_opd, base.custom_advantage_function_path, base.normalize_advantages = False, None, args.ta_opd_whiten
     loss.compute_advantages_and_returns(base, rollout_data)
@@ -84,6 +87,13 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
     ]
     rollout_data["teacher_log_probs"] = student
     rollout_data[_CARRIED] = _Term(carried, reverse_kl)
+
+
+def _loss_mask(rollout_data: dict[str, Any], index: int) -> Tensor:
+    """bool [R], a sample's loss mask on the tokens this context-parallel rank holds."""
+    mask = rollout_data["loss_masks"][index]
+    length, response = rollout_data["total_lengths"][index], rollout_data["response_lengths"][index]
+    return cp_utils.slice_log_prob_with_cp(mask, length, response) != 0
 
 
 def report(args: Namespace, rollout_id: int, rollout_data: dict[str, Any]) -> None:
