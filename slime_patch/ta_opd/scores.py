@@ -14,7 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .entries import Entries
+from .masks import any_entry, as_float
 from .support import Provenance, Supports, TopK, Union, align
+from .support_parts import Parts, as_parts, count_rows, row_blocks
 
 VARIANTS = ("paper", "released")
 BLOCK = 4096
@@ -48,23 +51,27 @@ class TokenScores:
     def __len__(self) -> int:
         return len(self.entropy)
 
+    def rows(self, rows: slice) -> TokenScores:
+        return TokenScores(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
-def token_scores(supports: Supports, variant: str = "paper") -> TokenScores:
+
+def token_scores(supports: Parts, variant: str = "paper") -> TokenScores:
     """All raw scores of N tokens, block by block: a block's [K, K] comparisons stay in the processor's cache.
 
-    variant "released" computes D and H as the released code does (see disagreement_released and
-    entropy_of_list). Raises ValueError for another variant.
+    supports: of the batch, or a sequence of its samples' supports, which are not joined. variant "released" computes
+    D and H as the released code does (see disagreement_released and entropy_of_list). Raises ValueError for another
+    variant, or where samples differ in K or in the fields that they have.
     """
     if variant not in VARIANTS:
         raise ValueError(f"--opd-score-variant {variant!r} is not one of {', '.join(VARIANTS)}")
-    n, device = len(supports), supports.student.logprobs.device
+    parts = as_parts(supports)
+    n, device = count_rows(parts), parts[0].student.logprobs.device if parts else torch.device("cpu")
     out = {
         f.name: torch.empty(n, dtype=torch.uint8 if f.name.endswith("provenance") else torch.float32, device=device)
         for f in fields(TokenScores)
     }
-    for start in range(0, n, BLOCK):
-        rows = slice(start, min(start + BLOCK, n))
-        for name, values in _block_scores(supports.rows(rows), variant).items():
+    for rows, block in row_blocks(parts, BLOCK):
+        for name, values in _block_scores(block, variant).items():
             out[name][rows] = values
     return TokenScores(**out)
 
@@ -72,27 +79,30 @@ def token_scores(supports: Supports, variant: str = "paper") -> TokenScores:
 def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
     union = align(supports)
     entropy, entropy_provenance = student_entropy(supports, variant)
-    compatibility, provenance = student_support_coverage(union)
-    teacher, student = _renormalise(union.teacher, union.present), _renormalise(union.student, union.present)
+    coverage, provenance = student_support_coverage(union)
+    present = as_float(union.present)
+    teacher, student = _renormalise(union.teacher, present), _renormalise(union.student, present)
     reverse = _kl(student, teacher)
     full_reverse = reverse.clone() if supports.reverse_kl is None else supports.reverse_kl
     full_reverse = torch.where(full_reverse.isnan(), reverse, full_reverse)
-    held = union.present[: union.student_k].sum(0)
-    shared = union.shared.sum(0)
+    held = present[: union.student_k].sum(0)
+    shared = as_float(union.shared).sum(0)
     raw = {
         "disagreement": disagreement_released(union) if variant == "released" else _kl(teacher, student),
         "reverse_disagreement": reverse,
         "reverse_kl": full_reverse,
-        "compatibility": compatibility,
+        "compatibility": coverage,
         "compatibility_bound": _mass(union.teacher, union.shared),
         "overlap": shared / held,
-        "jaccard": shared / union.present.sum(0),
-        "bhattacharyya": (teacher.p * student.p).sqrt_().sum(0).clamp_max_(1),
+        "jaccard": shared / present.sum(0),
+        "bhattacharyya": _bhattacharyya(teacher.p, student.p, present),
     }
-    one_sided = (held == 0) | (supports.teacher.ids < 0).all(1)
-    for values in raw.values():
-        values.masked_fill_(one_sided, torch.nan)
-    provenance = torch.where(compatibility.isnan(), int(Provenance.MISSING), provenance)
+    teacher_there = any_entry(union.shared) | any_entry(union.present[union.student_k :])
+    one_sided = (held == 0) | ~teacher_there
+    if bool(one_sided.any()):
+        for values in raw.values():
+            values.masked_fill_(one_sided, torch.nan)
+    provenance = torch.where(coverage.isnan(), int(Provenance.MISSING), provenance)
     return raw | {
         "entropy": entropy,
         "entropy_provenance": entropy_provenance,
@@ -105,7 +115,7 @@ def _disagreement_provenance(union: Union, values: Tensor, variant: str) -> Tens
     imputed = union.imputed
     if variant == "released":
         k = union.student_k
-        imputed = (union.present[:k] & ~union.shared).any(0) | union.present[k:].any(0)
+        imputed = any_entry(union.present[:k] & ~union.shared) | any_entry(union.present[k:])
     provenance = torch.where(imputed, int(Provenance.IMPUTED), int(Provenance.EXACT))
     return provenance.masked_fill(values.isnan(), int(Provenance.MISSING))
 
@@ -119,6 +129,7 @@ class _Renormalised(NamedTuple):
 
 
 def _renormalise(logprobs: Tensor, present: Tensor) -> _Renormalised:
+    """present: float [U, N], 1 at the entries that count."""
     p = logprobs.exp().mul_(present)
     z = p.sum(0)
     return _Renormalised(p.div_(z), logprobs, z.log())
@@ -126,7 +137,12 @@ def _renormalise(logprobs: Tensor, present: Tensor) -> _Renormalised:
 
 def _kl(a: _Renormalised, b: _Renormalised) -> Tensor:
     """KL(a || b) [N], nats, of the teacher and the student D (eq 9); rounding may not push it below 0."""
-    return ((a.p * (a.logprobs - b.logprobs)).sum(0) - a.log_z + b.log_z).clamp_min_(0)
+    return ((a.logprobs - b.logprobs).mul_(a.p).sum(0) - a.log_z + b.log_z).clamp_min_(0)
+
+
+def _bhattacharyya(p_t: Tensor, p_s: Tensor, present: Tensor) -> Tensor:
+    """Sum of sqrt(p̄_T p̄_S), [N] in [0, 1]. Absent entries count as 1 while the root is taken: that of 0 is slow."""
+    return (p_t * p_s).add_(1 - present).sqrt_().mul_(present).sum(0).clamp_max_(1)
 
 
 def disagreement_released(union: Union) -> Tensor:
@@ -136,9 +152,9 @@ def disagreement_released(union: Union) -> Tensor:
     own_t, own_s = union.present.clone(), union.present.clone()
     own_t[:k] &= union.shared
     own_s[k:] = False
-    p_t = _renormalise(union.teacher, own_t).p.clamp_min_(_RELEASED_FLOOR)
-    p_s = _renormalise(union.student, own_s).p.clamp_min_(_RELEASED_FLOOR)
-    return (p_t * (p_t / p_s).log_()).mul_(union.present).sum(0)
+    p_t = _renormalise(union.teacher, as_float(own_t)).p.clamp_min_(_RELEASED_FLOOR)
+    p_s = _renormalise(union.student, as_float(own_s)).p.clamp_min_(_RELEASED_FLOOR)
+    return (p_t * (p_t / p_s).log_()).mul_(as_float(union.present)).sum(0)
 
 
 def student_support_coverage(union: Union) -> tuple[Tensor, Tensor]:
@@ -148,13 +164,13 @@ def student_support_coverage(union: Union) -> tuple[Tensor, Tensor]:
     a lower bound.
     """
     held = union.present[: union.student_k]
-    exact = (union.teacher_known | ~held).all(0)
+    exact = ~any_entry(held & ~union.teacher_known)
     provenance = torch.where(exact, int(Provenance.EXACT), int(Provenance.LOWER_BOUND))
     return _mass(union.teacher, union.teacher_known), provenance
 
 
 def _mass(teacher: Tensor, counted: Tensor) -> Tensor:
-    return teacher[: len(counted)].exp().mul_(counted).sum(0).clamp_max_(1)
+    return teacher[: len(counted)].exp().mul_(as_float(counted)).sum(0).clamp_max_(1)
 
 
 def student_entropy(supports: Supports, variant: str = "paper") -> tuple[Tensor, Tensor]:
@@ -163,7 +179,7 @@ def student_entropy(supports: Supports, variant: str = "paper") -> tuple[Tensor,
     paper: the full-vocabulary entropy where it is known, else the entropy of the top-k list with one bucket for
     the rest of the mass, a lower bound. released: entropy_of_list(renormalised=True) / log(max(k, 2)).
     """
-    there = (supports.student.ids >= 0).any(1)
+    there = supports.student.ids.amax(1) >= 0
     if variant == "released":
         entropies = entropy_of_list(supports.student, renormalised=True)
         entropies /= (supports.student.ids >= 0).sum(1).clamp_min(2).log()
@@ -181,15 +197,7 @@ def student_entropy(supports: Supports, variant: str = "paper") -> tuple[Tensor,
 
 def entropy_of_list(topk: TopK, renormalised: bool = False) -> Tensor:
     """Entropy [N], nats, of a top-k list: with one bucket for the leftover mass, or renormalised to sum to 1."""
-    held = (topk.ids >= 0).T
-    logprobs = topk.logprobs.T.masked_fill(~held, -torch.inf)
-    p = logprobs.exp()
-    mass = p.sum(0)
-    inside = -(p * logprobs.masked_fill(p == 0, 0)).sum(0)
-    if renormalised:
-        return inside / mass + mass.log()
-    tail = (1 - mass).clamp_min(0)
-    return inside - torch.xlogy(tail, tail)
+    return Entries.of(topk).entropy(renormalised)
 
 
 def prefix_ema(values: Tensor, lengths: Tensor, valid: Tensor, alpha: float = 0.9) -> Tensor:

@@ -5,12 +5,15 @@ Axes: N response tokens of a whole rollout batch, samples one after another; K e
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import torch
 from torch import Tensor
+
+from .masks import any_entry, as_float, compare, entries_first, filled, numbering
 
 NO_TOKEN = -1
 LOG_FLOOR = -87.0
@@ -137,6 +140,11 @@ class Supports:
     def __len__(self) -> int:
         return len(self.student)
 
+    @property
+    def known_fields(self) -> tuple[str, ...]:
+        """Names of the fields that are there."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
     def rows(self, index: slice | Tensor) -> Supports:
         def take(value):
             if value is None:
@@ -213,15 +221,15 @@ def align(supports: Supports) -> Union:
     min(its k-th probability, its leftover mass / number of its missing tokens): the first is what the list
     proves, the second what is left to share out. Memory: K_S * K_T * N * 2 bytes; call it on blocks of rows.
     """
-    ids_s, ids_t = supports.student.ids.T.contiguous(), supports.teacher.ids.T.contiguous()
-    held_s, held_t = ids_s >= 0, ids_t >= 0
-    log_s = supports.student.logprobs.T.contiguous().masked_fill(~held_s, LOG_FLOOR).clamp_min_(LOG_FLOOR)
-    log_t = supports.teacher.logprobs.T.contiguous().masked_fill(~held_t, LOG_FLOOR).clamp_min_(LOG_FLOOR)
-    entry = _matching_entry(ids_s, ids_t.masked_fill(~held_t, NO_TOKEN - 1))
-    place = entry.amax(1).long()
-    shared, only_teacher = place > 0, held_t & (entry.amax(0) == 0)
+    ids_s, ids_t = entries_first(supports.student.ids), entries_first(supports.teacher.ids)
+    held_s, held_t = compare(operator.ge, ids_s, 0), compare(operator.ge, ids_t, 0)
+    log_s = filled(entries_first(supports.student.logprobs), held_s, LOG_FLOOR).clamp_min(LOG_FLOOR)
+    log_t = filled(entries_first(supports.teacher.logprobs), held_t, LOG_FLOOR).clamp_min(LOG_FLOOR)
+    entry = _matching_entry(ids_s, filled(ids_t, held_t, NO_TOKEN - 1))
+    place = entry.amax(1)
+    shared, only_teacher = compare(operator.gt, place, 0), held_t & compare(operator.eq, entry.amax(0), 0)
 
-    teacher_on_s = log_t.gather(0, (place - 1).clamp_min_(0))
+    teacher_on_s = log_t.gather(0, place.clamp_min_(1).sub_(1).long())
     teacher_on_s, missing_t = _completed(teacher_on_s, held_s, shared, supports.teacher_on_student, log_t, held_t)
     student_on_t, missing_s = _completed(log_t, only_teacher, ~only_teacher, supports.student_on_teacher, log_s, held_s)
 
@@ -231,17 +239,16 @@ def align(supports: Supports) -> Union:
         present=torch.cat([held_s, only_teacher]),
         shared=shared,
         teacher_known=held_s & ~missing_t,
-        imputed=missing_t.any(0) | missing_s.any(0),
+        imputed=any_entry(missing_t) | any_entry(missing_s),
         student_k=supports.student.k,
     )
 
 
 def _matching_entry(ids_s: Tensor, ids_t: Tensor) -> Tensor:
-    """[K_S, K_T, N]: 1 + the teacher's entry where the ids are equal, else 0; bytes where they suffice, since
-    this is the widest tensor of the scoring path."""
-    small = torch.uint8 if len(ids_t) < 256 else torch.int16
-    number = torch.arange(1, len(ids_t) + 1, dtype=small, device=ids_t.device)
-    return (ids_s[:, None] == ids_t[None]).to(small).mul_(number[None, :, None])
+    """[K_S, K_T, N]: 1 + the teacher's entry where the ids are equal, else 0."""
+    number = numbering(len(ids_t), ids_t.device)
+    same = compare(operator.eq, ids_s[:, None], ids_t[None]).view(torch.uint8)
+    return same.to(number.dtype).mul_(number[None, :, None])
 
 
 def _completed(
@@ -258,7 +265,8 @@ def _completed(
         found = torch.where(answered, asked.T, found)
         answered_mass = asked.T.exp().masked_fill_(~answered | listed, 0).sum(0)
         missing = missing & ~answered
-    kth = own.masked_fill(~own_held, 0).amin(0)
+    kth = filled(own, own_held, 0).amin(0)
     leftover = (1 - own.exp().sum(0) - answered_mass).clamp_min(_LEAST_LEFTOVER)
-    imputed = torch.minimum(kth, (leftover / missing.sum(0).clamp_min(1)).log())
-    return torch.where(missing, imputed, found), missing
+    share = as_float(missing)
+    imputed = torch.minimum(kth, (leftover / share.sum(0).clamp_min(1)).log())
+    return (found * (1 - share)).add_(share.mul_(imputed)), missing

@@ -1,11 +1,13 @@
-"""The columns of the per-token table: everything known about each response token of a rollout.
+"""The columns of the per-token table: everything known about each response token of a rollout, a block of rows at a time.
 
 Names are the released TA-OPD's, with our own beside them: Hs, Ht (full-vocabulary entropies), KLr (full-vocabulary
 reverse KL), Cjaccard, and the provenance of H, D and C. A number that is not known is NaN or masked, never zero.
+Axes: N response tokens of a rollout of B samples, M of them in a block, K entries of a top-k list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,29 +16,52 @@ import torch
 from torch import Tensor
 
 from .axes import Axes, build_axes
+from .list_columns import list_columns
 from .methods import find_selector
 from .options import Options
-from .scores import TokenScores, entropy_of_list, soft_or
-from .support import NO_TOKEN, Provenance, Supports, TopK
+from .scores import TokenScores, soft_or
+from .selection import Floats
+from .support import Supports
+from .support_parts import Parts, no_rows, row_blocks
 from .token_mask import Selection
 
 SCHEMA_VERSION = 1
 QUADRANTS = ("", "Q1_highH_highD", "Q2_highH_lowD", "Q3_lowH_highD", "Q4_lowH_lowD")
+ROWS = 8192
 
 Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A column of few different texts: names[codes[i]] is row i's. codes: integer [M]."""
+
+    names: tuple[str, ...]
+    codes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def tolist(self) -> list[str]:
+        return [self.names[code] for code in self.codes.tolist()]
+
+    @staticmethod
+    def constant(name: str, count: int) -> Text:
+        return Text((name,), np.zeros(count, np.int8))
 
 
 @dataclass(frozen=True)
 class Rollout:
     """One scored rollout batch: N response tokens of B samples.
 
-    token_ids, loss_mask: integer [N]. student_logprob, teacher_logprob: float32 [N], nats, of the sampled token, NaN
-    where not known. lengths, prompt_lengths, sample_index, group_index: integer [B]. truncated: bool [B].
+    supports: of the batch, or a sequence of its samples' (they are never joined). token_ids, loss_mask: integer [N].
+    student_logprob, teacher_logprob: float32 [N], nats, of the sampled token, NaN where not known. lengths,
+    prompt_lengths, sample_index, group_index: integer [B]. truncated: bool [B].
     """
 
     rollout_id: int
     seed: int
-    supports: Supports
+    supports: Parts
     token_ids: Tensor
     student_logprob: Tensor
     teacher_logprob: Tensor
@@ -48,159 +73,117 @@ class Rollout:
     truncated: Tensor
 
 
-def token_columns(rollout: Rollout, scores: TokenScores, selection: Selection, options: Options) -> Columns:
-    """Every column of the table, in order, each [N]: numpy arrays (floats: NaN is null), masked arrays (integers),
-    lists of text, or [N, K] pairs of the raw lists. The normalised axes are filled on valid tokens only."""
-    supports, lengths = rollout.supports, rollout.lengths
-    n = len(supports)
+def token_columns(
+    rollout: Rollout, scores: TokenScores, selection: Selection, options: Options, block: int = ROWS
+) -> Iterator[Columns]:
+    """Every column of the table, in order, for `block` rows after another; one block without rows for an empty batch.
+
+    A column is [M]: a numpy array (float: NaN is null), a masked array (integers), a Text, or an [M, K] array of a raw
+    list. The normalised axes are filled on valid tokens only; memory beside the inputs and those is a block's.
+    """
+    valid = (rollout.loss_mask != 0).numpy()
+    axes = _axes(rollout, scores, selection, options)
+    sample = np.repeat(np.arange(len(rollout.lengths), dtype=np.int32), rollout.lengths.numpy())
+    blocks = row_blocks(rollout.supports, block)
+    if not len(valid):
+        blocks = iter([(slice(0), no_rows(rollout.supports, options.topk_metrics_k))])
+    past = 0
+    for rows, supports in blocks:
+        inside = valid[rows]
+        count = int(np.count_nonzero(inside))
+        yield (
+            _sample_columns(rollout, sample[rows], rows, options)
+            | list_columns(supports, rollout.token_ids[rows], scores.rows(rows))
+            | (_raw_lists(supports) if options.token_bank_raw_topk else {})
+            | _selection_columns(selection, axes.rows(slice(past, past + count)), inside, rows, options)
+        )
+        past += count
+
+
+def _axes(rollout: Rollout, scores: TokenScores, selection: Selection, options: Options) -> Axes:
+    """The axes h, d, c and dc over the valid tokens; those that the selection was made on are not built again."""
     valid = rollout.loss_mask != 0
-    axes = build_axes(
-        scores, valid, lengths, options, ("h", "d", "c", "dc"), np.zeros(int(valid.sum()), dtype=np.uint64)
+    built = selection.axes or Axes(np.zeros(int(valid.sum()), dtype=np.uint64))
+    names = [name for name in ("h", "d", "c", "dc") if name not in built.unit]
+    more = build_axes(scores, valid, rollout.lengths, options, names, built.uniform)
+    return Axes(
+        built.uniform,
+        raw=built.raw | more.raw,
+        unit=built.unit | more.unit,
+        median=built.median | more.median,
+        released=more.released,
     )
-    position = torch.arange(n) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
 
-    def per_sample(values: Tensor) -> np.ndarray:
-        return torch.repeat_interleave(values, lengths).numpy()
 
-    columns: Columns = {
+def _sample_columns(rollout: Rollout, sample: np.ndarray, rows: slice, options: Options) -> Columns:
+    """What is known without the top-k lists. sample: integer [M], each row's place in the batch."""
+    n, lengths = len(sample), rollout.lengths.numpy()
+    starts = np.cumsum(lengths) - lengths
+    position = np.arange(rows.start or 0, rows.stop) - starts[sample]
+    length, prompt = lengths[sample], rollout.prompt_lengths.numpy()[sample]
+    student, teacher = rollout.student_logprob[rows].numpy(), rollout.teacher_logprob[rows].numpy()
+    return {
         "schema_version": np.full(n, SCHEMA_VERSION, np.int32),
-        "pair_id": [options.token_bank_pair_id] * n,
-        "teacher_name": [options.teacher_name] * n,
-        "student_name": [options.student_name] * n,
+        "pair_id": Text.constant(options.token_bank_pair_id, n),
+        "teacher_name": Text.constant(options.teacher_name, n),
+        "student_name": Text.constant(options.student_name, n),
         "seed": np.full(n, rollout.seed, np.int64),
         "rollout_id": np.full(n, rollout.rollout_id, np.int64),
-        "sample_index": per_sample(rollout.sample_index),
-        "group_index": per_sample(rollout.group_index),
-        "sample_ordinal": per_sample(torch.arange(len(lengths))),
-        "tok_pos": position.numpy(),
-        "pos_norm": position.numpy() / np.maximum(per_sample(lengths) - 1, 1),
-        "prompt_len": per_sample(rollout.prompt_lengths),
-        "resp_len": per_sample(lengths),
-        "total_len": per_sample(lengths + rollout.prompt_lengths),
-        "truncated": per_sample(rollout.truncated.to(torch.int8)),
-        "token_id": rollout.token_ids.numpy(),
-        "student_logp_sampled": rollout.student_logprob.numpy(),
-        "teacher_logp_sampled": rollout.teacher_logprob.numpy(),
-        "sampled_reverse_kl": (rollout.student_logprob - rollout.teacher_logprob).numpy(),
-        "sampled_teacher_adv": (rollout.teacher_logprob - rollout.student_logprob).numpy(),
-        "loss_mask_original": (rollout.loss_mask != 0).to(torch.int8).numpy(),
+        "sample_index": rollout.sample_index.numpy()[sample],
+        "group_index": rollout.group_index.numpy()[sample],
+        "sample_ordinal": sample.astype(np.int64),
+        "tok_pos": position,
+        "pos_norm": position / np.maximum(length - 1, 1),
+        "prompt_len": prompt,
+        "resp_len": length,
+        "total_len": length + prompt,
+        "truncated": rollout.truncated.numpy()[sample].astype(np.int8),
+        "token_id": rollout.token_ids[rows].numpy(),
+        "student_logp_sampled": student,
+        "teacher_logp_sampled": teacher,
+        "sampled_reverse_kl": student - teacher,
+        "sampled_teacher_adv": teacher - student,
+        "loss_mask_original": (rollout.loss_mask[rows] != 0).to(torch.int8).numpy(),
     }
-    columns |= _list_columns(supports, rollout.token_ids, scores)
-    if options.token_bank_raw_topk:
-        columns |= {
-            "student_top_ids": supports.student.ids.numpy(),
-            "student_top_logps": supports.student.logprobs.numpy(),
-            "teacher_top_ids": supports.teacher.ids.numpy(),
-            "teacher_top_logps": supports.teacher.logprobs.numpy(),
-        }
-    return columns | _selection_columns(selection, axes, valid, options)
 
 
-def _list_columns(supports: Supports, token_ids: Tensor, scores: TokenScores) -> Columns:
-    """What the two top-k lists say: first choices, masses, entropies, divergences, compatibility, ranks."""
-    student, teacher = supports.student, supports.teacher
-    teacher_first = _first(teacher)
-    renormalised = {"s": entropy_of_list(student, renormalised=True), "t": entropy_of_list(teacher, renormalised=True)}
-    exact = scores.compatibility_provenance == int(Provenance.EXACT)
-    rank_s, rank_t = _rank(student, token_ids), _rank(teacher, token_ids)
-    reached = (student.ids == teacher_first[:, None]).any(1)
-    no_student, no_teacher = ((topk.ids < 0).all(1).numpy() for topk in (student, teacher))
+def _raw_lists(supports: Supports) -> Columns:
     return {
-        "student_top1_id": _known(_first(student)),
-        "teacher_top1_id": _known(teacher_first),
-        "student_top1_prob": _first_probability(student),
-        "teacher_top1_prob": _first_probability(teacher),
-        "student_topk_mass": _mass(student),
-        "teacher_topk_mass": _mass(teacher),
-        "Hs": scores.entropy.numpy(),
-        "Hs_provenance": scores.entropy_provenance.numpy(),
-        "Ht": _optional(supports.teacher_entropy, len(supports)),
-        "Hs_topk": renormalised["s"].numpy(),
-        "Ht_topk": renormalised["t"].numpy(),
-        "Hs_topk_norm": (renormalised["s"] / _log_size(student)).numpy(),
-        "Ht_topk_norm": (renormalised["t"] / _log_size(teacher)).numpy(),
-        "KLf_union": scores.disagreement.numpy(),
-        "KLf_provenance": scores.disagreement_provenance.numpy(),
-        "KLr_union": scores.reverse_disagreement.numpy(),
-        "KLr": _optional(supports.reverse_kl, len(supports)),
-        "Cmass": scores.compatibility.numpy(),
-        "Cmass_topk": scores.compatibility_bound.numpy(),
-        "Cmass_true": torch.where(exact, scores.compatibility, torch.nan).numpy(),
-        "Cmass_exact": exact.to(torch.int8).numpy(),
-        "Cmass_provenance": scores.compatibility_provenance.numpy(),
-        "Coverlap": scores.overlap.numpy(),
-        "Cjaccard": scores.jaccard.numpy(),
-        "CBC": scores.bhattacharyya.numpy(),
-        "reach_t1": np.ma.masked_array(reached.to(torch.int8).numpy(), mask=no_student | no_teacher),
-        "target_in_student_topk": np.ma.masked_array((rank_s > 0).to(torch.int8).numpy(), mask=no_student),
-        "target_in_teacher_topk": np.ma.masked_array((rank_t > 0).to(torch.int8).numpy(), mask=no_teacher),
-        "target_student_rank": np.ma.masked_equal(rank_s.numpy(), 0),
-        "target_teacher_rank": np.ma.masked_equal(rank_t.numpy(), 0),
+        "student_top_ids": supports.student.ids.numpy(),
+        "student_top_logps": supports.student.logprobs.numpy(),
+        "teacher_top_ids": supports.teacher.ids.numpy(),
+        "teacher_top_logps": supports.teacher.logprobs.numpy(),
     }
 
 
-def _selection_columns(selection: Selection, axes: Axes, valid: Tensor, options: Options) -> Columns:
-    inside = np.flatnonzero(valid.numpy())
+def _selection_columns(selection: Selection, axes: Axes, inside: np.ndarray, rows: slice, options: Options) -> Columns:
+    """axes: of the block's valid tokens; inside: bool [M], which those are."""
+    n = len(inside)
 
-    def spread(values: np.ndarray) -> np.ndarray:
-        whole = np.full(len(valid), np.nan, dtype=np.float32)
+    def spread(values: Floats) -> Floats:
+        if len(values) == n:
+            return values
+        whole = np.full(n, np.nan, dtype=np.float32)
         whole[inside] = values
         return whole
 
-    h, d, c, q = axes.unit["h"], axes.unit["d"], axes.unit["c"], axes.learnable
-    quadrant = np.zeros(len(valid), dtype=np.int8)
+    h, d, c, dc, q = (spread(values) for values in (*(axes.unit[name] for name in ("h", "d", "c", "dc")), axes.learnable))
+    quadrant = np.zeros(n, dtype=np.int8)
     quadrant[inside] = axes.quadrant
     return {
-        "Cprefix_ema": spread(axes.raw["C"] if options.compat_proxy == "prefix_ema" else np.nan),
-        "budget_method": [find_selector(options.budget_mask).mask] * len(valid),
-        "budget_ratio": np.full(len(valid), options.budget_ratio),
-        "budget_score": selection.score.numpy(),
-        "budget_keep": selection.keep.to(torch.int8).numpy(),
-        "H_norm": spread(h),
-        "D_norm": spread(d),
-        "C_norm": spread(c),
-        "DC_norm": spread(axes.unit["dc"]),
-        "Dlearn": spread(d * c),
-        "Dincompat": spread(d * (1 - c)),
-        "tip_score": spread(soft_or(h, d)),
-        "ca_softor_score": spread(soft_or(h, q)),
-        "split_ca_score": spread((1 - h) * q),
-        "quadrant": [QUADRANTS[number] for number in quadrant],
+        "Cprefix_ema": spread(axes.raw["C"]) if options.compat_proxy == "prefix_ema" else np.full(n, np.nan, np.float32),
+        "budget_method": Text.constant(find_selector(options.budget_mask).mask, n),
+        "budget_ratio": np.full(n, options.budget_ratio),
+        "budget_score": selection.score[rows].numpy(),
+        "budget_keep": selection.keep[rows].to(torch.int8).numpy(),
+        "H_norm": h,
+        "D_norm": d,
+        "C_norm": c,
+        "DC_norm": dc,
+        "Dlearn": d * c,
+        "Dincompat": d * (1 - c),
+        "tip_score": soft_or(h, d),
+        "ca_softor_score": soft_or(h, q),
+        "split_ca_score": (1 - h) * q,
+        "quadrant": Text(QUADRANTS, quadrant),
     }
-
-
-def _first(topk: TopK) -> Tensor:
-    """The most probable token's id [N], NO_TOKEN where the list is empty."""
-    held = topk.logprobs.masked_fill(topk.ids < 0, -torch.inf)
-    best = topk.ids.gather(1, held.argmax(1, keepdim=True))[:, 0]
-    return best.masked_fill((topk.ids < 0).all(1), NO_TOKEN)
-
-
-def _first_probability(topk: TopK) -> np.ndarray:
-    held = topk.logprobs.masked_fill(topk.ids < 0, -torch.inf).amax(1)
-    return held.exp().masked_fill((topk.ids < 0).all(1), torch.nan).numpy()
-
-
-def _mass(topk: TopK) -> np.ndarray:
-    held = topk.logprobs.masked_fill(topk.ids < 0, -torch.inf)
-    return held.exp().sum(1).masked_fill((topk.ids < 0).all(1), torch.nan).numpy()
-
-
-def _log_size(topk: TopK) -> Tensor:
-    return (topk.ids >= 0).sum(1).clamp_min(2).log()
-
-
-def _rank(topk: TopK, token_ids: Tensor) -> Tensor:
-    """1-based rank [N] of the sampled token in the list by probability, 0 where it is not in it."""
-    here = (topk.ids == token_ids[:, None]) & (topk.ids >= 0)
-    own = torch.where(here, topk.logprobs, -torch.inf).amax(1, keepdim=True)
-    better = ((topk.logprobs > own) & (topk.ids >= 0)).sum(1)
-    return torch.where(here.any(1), better + 1, 0)
-
-
-def _known(ids: Tensor) -> np.ma.MaskedArray:
-    return np.ma.masked_equal(ids.numpy(), NO_TOKEN)
-
-
-def _optional(values: Tensor | None, n: int) -> np.ndarray:
-    return np.full(n, np.nan, np.float32) if values is None else values.numpy()

@@ -148,9 +148,8 @@ async def task_reward(args: Namespace, sample: Any, options: SlimeOptions, evalu
         value = 0.0
     if isinstance(value, dict):
         if key is None or key not in value:
-            raise ValueError(
-                f"the task reward is a mapping of {', '.join(map(str, value))}; name one with --reward-key"
-            )
+            flag = "--eval-reward-key" if evaluation else "--reward-key"
+            raise ValueError(f"the task reward has the keys {', '.join(map(str, value))}; name one with {flag}")
         return value
     return value if key is None else {key: value}
 

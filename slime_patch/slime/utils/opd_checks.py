@@ -81,7 +81,7 @@ def check_settings(args: Namespace, options: SlimeOptions) -> None:
     if getattr(args, "eval_datasets", None) and not (args.rm_type or "").strip():
         # slime hands every dataset the run's own reward, which asks the teacher and judges nothing.
         own = (None, PATHS["custom_rm_path"])
-        unjudged = [d.name for d in args.eval_datasets if d.custom_rm_path in own and not d.rm_type]
+        unjudged = [d.name for d in args.eval_datasets if getattr(d, "custom_rm_path", None) in own and not d.rm_type]
         if unjudged:
             raise ValueError(f"evaluation of {', '.join(unjudged)} needs --rm-type: the teacher is no judge")
     if options.token_bank_dir and options.topk_metrics_k == 0:
