@@ -16,8 +16,9 @@ from torch import Tensor
 
 from .entries import Entries
 from .masks import any_entry, as_float
-from .support import Provenance, Supports, TopK, Union, align
+from .support import Provenance, Supports, TopK
 from .support_parts import Parts, as_parts, count_rows, row_blocks
+from .union import Union, align
 
 VARIANTS = ("paper", "released")
 BLOCK = 4096
@@ -70,10 +71,17 @@ def token_scores(supports: Parts, variant: str = "paper") -> TokenScores:
         f.name: torch.empty(n, dtype=torch.uint8 if f.name.endswith("provenance") else torch.float32, device=device)
         for f in fields(TokenScores)
     }
+    _keep_freed_memory()
     for rows, block in row_blocks(parts, BLOCK):
         for name, values in _block_scores(block, variant).items():
             out[name][rows] = values
     return TokenScores(**out)
+
+
+def _keep_freed_memory() -> None:
+    """Free 16 MiB that were never touched: glibc then keeps as much of what a block frees for the next one. Otherwise
+    it returns the pages and has them faulted in again, a fifth of the time."""
+    torch.empty(2**22)
 
 
 def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
@@ -81,7 +89,8 @@ def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
     entropy, entropy_provenance = student_entropy(supports, variant)
     coverage, provenance = student_support_coverage(union)
     present = as_float(union.present)
-    teacher, student = _renormalise(union.teacher, present), _renormalise(union.student, present)
+    teacher = _renormalise(union.teacher_p, union.teacher, present)
+    student = _renormalise(union.student_p, union.student, present)
     reverse = _kl(student, teacher)
     full_reverse = reverse.clone() if supports.reverse_kl is None else supports.reverse_kl
     full_reverse = torch.where(full_reverse.isnan(), reverse, full_reverse)
@@ -92,7 +101,7 @@ def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
         "reverse_disagreement": reverse,
         "reverse_kl": full_reverse,
         "compatibility": coverage,
-        "compatibility_bound": _mass(union.teacher, union.shared),
+        "compatibility_bound": _mass(union.teacher_p, union.shared),
         "overlap": shared / held,
         "jaccard": shared / present.sum(0),
         "bhattacharyya": _bhattacharyya(teacher.p, student.p, present),
@@ -128,9 +137,9 @@ class _Renormalised(NamedTuple):
     log_z: Tensor
 
 
-def _renormalise(logprobs: Tensor, present: Tensor) -> _Renormalised:
-    """present: float [U, N], 1 at the entries that count."""
-    p = logprobs.exp().mul_(present)
+def _renormalise(p: Tensor, logprobs: Tensor, present: Tensor) -> _Renormalised:
+    """p: exp(logprobs), [U, N]. present: float [U, N], 1 at the entries that count."""
+    p = p * present
     z = p.sum(0)
     return _Renormalised(p.div_(z), logprobs, z.log())
 
@@ -152,8 +161,8 @@ def disagreement_released(union: Union) -> Tensor:
     own_t, own_s = union.present.clone(), union.present.clone()
     own_t[:k] &= union.shared
     own_s[k:] = False
-    p_t = _renormalise(union.teacher, as_float(own_t)).p.clamp_min_(_RELEASED_FLOOR)
-    p_s = _renormalise(union.student, as_float(own_s)).p.clamp_min_(_RELEASED_FLOOR)
+    p_t = _renormalise(union.teacher_p, union.teacher, as_float(own_t)).p.clamp_min_(_RELEASED_FLOOR)
+    p_s = _renormalise(union.student_p, union.student, as_float(own_s)).p.clamp_min_(_RELEASED_FLOOR)
     return (p_t * (p_t / p_s).log_()).mul_(as_float(union.present)).sum(0)
 
 
@@ -166,11 +175,11 @@ def student_support_coverage(union: Union) -> tuple[Tensor, Tensor]:
     held = union.present[: union.student_k]
     exact = ~any_entry(held & ~union.teacher_known)
     provenance = torch.where(exact, int(Provenance.EXACT), int(Provenance.LOWER_BOUND))
-    return _mass(union.teacher, union.teacher_known), provenance
+    return _mass(union.teacher_p, union.teacher_known), provenance
 
 
-def _mass(teacher: Tensor, counted: Tensor) -> Tensor:
-    return teacher[: len(counted)].exp().mul_(as_float(counted)).sum(0).clamp_max_(1)
+def _mass(teacher_p: Tensor, counted: Tensor) -> Tensor:
+    return as_float(counted).mul_(teacher_p[: len(counted)]).sum(0).clamp_max_(1)
 
 
 def student_entropy(supports: Supports, variant: str = "paper") -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The columns of the per-token table: everything known about each response token of a rollout, a block of rows at a time.
+"""The columns of the per-token table: everything known about each response token of a rollout, block by block.
 
 Names are the released TA-OPD's, with our own beside them: Hs, Ht (full-vocabulary entropies), KLr (full-vocabulary
 reverse KL), Cjaccard, and the provenance of H, D and C. A number that is not known is NaN or masked, never zero.
@@ -27,7 +27,7 @@ from .token_mask import Selection
 
 SCHEMA_VERSION = 1
 QUADRANTS = ("", "Q1_highH_highD", "Q2_highH_lowD", "Q3_lowH_highD", "Q4_lowH_lowD")
-ROWS = 8192
+ROWS = 16_384
 
 Columns = dict[str, Any]
 
@@ -167,11 +167,13 @@ def _selection_columns(selection: Selection, axes: Axes, inside: np.ndarray, row
         whole[inside] = values
         return whole
 
-    h, d, c, dc, q = (spread(values) for values in (*(axes.unit[name] for name in ("h", "d", "c", "dc")), axes.learnable))
+    h, d, c, dc = (spread(axes.unit[name]) for name in ("h", "d", "c", "dc"))
+    q = spread(axes.learnable)
+    proxy = spread(axes.raw["C"])
     quadrant = np.zeros(n, dtype=np.int8)
     quadrant[inside] = axes.quadrant
     return {
-        "Cprefix_ema": spread(axes.raw["C"]) if options.compat_proxy == "prefix_ema" else np.full(n, np.nan, np.float32),
+        "Cprefix_ema": proxy if options.compat_proxy == "prefix_ema" else np.full(n, np.nan, np.float32),
         "budget_method": Text.constant(find_selector(options.budget_mask).mask, n),
         "budget_ratio": np.full(n, options.budget_ratio),
         "budget_score": selection.score[rows].numpy(),

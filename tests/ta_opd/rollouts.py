@@ -3,10 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
 from ta_opd import Options, Supports, TopK, select_tokens, token_scores
-from ta_opd.token_columns import Rollout, token_columns
+from ta_opd.token_columns import Rollout, Text, token_columns
 
 
 def options(**values):
@@ -20,8 +21,27 @@ def options(**values):
     return Options(**(defaults | values))
 
 
-def table(o, lengths=(3, 0, 5), rollout_id=4, seed=0, unmasked=None):
-    """Columns of a rollout in which token 1 lacks the teacher, token 4 the student and token 6 the third entries."""
+def table(o, *args, **kwargs):
+    """The columns of a scored rollout (see scored) in one block, and its selection."""
+    rollout, scores, selection = scored(o, *args, **kwargs)
+    return joined(token_columns(rollout, scores, selection, o)), selection
+
+
+def joined(blocks):
+    """Blocks of columns, one after another, as one."""
+    blocks = list(blocks)
+
+    def join(parts):
+        if isinstance(parts[0], Text):
+            return Text(parts[0].names, np.concatenate([part.codes for part in parts]))
+        return (np.ma if np.ma.isMA(parts[0]) else np).concatenate(parts)
+
+    return {name: join([columns[name] for columns in blocks]) for name in blocks[0]}
+
+
+def scored(o, lengths=(3, 0, 5), rollout_id=4, seed=0, unmasked=None):
+    """A rollout in which token 1 lacks the teacher, token 4 the student and token 6 the third entries; its scores and
+    its selection."""
     n, v = sum(lengths), 9
     generator = torch.Generator().manual_seed(seed)
     z_s, z_t = (2 * torch.randn(n, v, generator=generator) for _ in range(2))
@@ -51,7 +71,7 @@ def table(o, lengths=(3, 0, 5), rollout_id=4, seed=0, unmasked=None):
         group_index=torch.arange(len(lengths)) // 2,
         truncated=torch.arange(len(lengths)) == 2,
     )
-    return token_columns(rollout, scores, selection, o), selection
+    return rollout, scores, selection
 
 
 def read(path):

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ta_opd import Supports, TopK
-from ta_opd.support import LOG_FLOOR, align
+from ta_opd.support import LOG_FLOOR
+from ta_opd.union import align
 
 from . import reference
 

@@ -4,12 +4,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from ta_opd import Supports, select_tokens, token_scores
+from ta_opd import Supports, TopK, select_tokens, token_scores
 from ta_opd.token_bank import SUMMARY_COLUMNS, write_rollout
-from ta_opd.token_columns import Rollout, token_columns
+from ta_opd.token_columns import Rollout, Text, token_columns
 
 from . import reference
-from .rollouts import options, read, table
+from .rollouts import joined, options, read, scored, table
 
 RELEASED = """
 schema_version pair_id teacher_name student_name seed rollout_id sample_index group_index sample_ordinal tok_pos
@@ -39,7 +39,7 @@ def test_every_released_column_is_there_under_its_name_and_in_its_order():
 
 def test_positions_lengths_and_sampled_numbers_follow_from_the_rollout(tmp_path):
     columns, selection = table(options())
-    rows = read(write_rollout(tmp_path, 4, columns, options()))
+    rows = read(write_rollout(tmp_path, 4, [columns], options()))
     assert [row["tok_pos"] for row in rows] == [0, 1, 2, 0, 1, 2, 3, 4]
     assert [row["pos_norm"] for row in rows] == pytest.approx([0, 0.5, 1, 0, 0.25, 0.5, 0.75, 1])
     assert [row["sample_ordinal"] for row in rows] == [0] * 3 + [2] * 5
@@ -63,7 +63,7 @@ def test_masked_tokens_are_listed_without_normalised_scores():
     for name in ("H_norm", "D_norm", "C_norm", "DC_norm", "tip_score", "Cprefix_ema", "budget_score"):
         assert np.isnan(columns[name][[2, 6]]).all() and np.isfinite(columns[name][[0, 3]]).all(), name
     assert columns["budget_keep"][[2, 6]].tolist() == [0, 0] and columns["loss_mask_original"].tolist()[2] == 0
-    assert [columns["quadrant"][i] for i in (2, 6)] == ["", ""]
+    assert [columns["quadrant"].tolist()[i] for i in (2, 6)] == ["", ""]
     assert np.isfinite(columns["KLf_union"][2])
 
 
@@ -74,7 +74,7 @@ def own_list(row, side):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_number_of_a_row_follows_from_its_two_lists(tmp_path, seed):
-    for row in read(write_rollout(tmp_path, 4, table(options(), seed=seed)[0], options())):
+    for row in read(write_rollout(tmp_path, 4, [table(options(), seed=seed)[0]], options())):
         lists = {"s": own_list(row, "student"), "t": own_list(row, "teacher")}
         for side, name in (("s", "student"), ("t", "teacher")):
             if own := lists[side]:
@@ -111,7 +111,7 @@ def test_every_number_of_a_row_follows_from_its_two_lists(tmp_path, seed):
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_every_score_of_a_row_follows_from_its_normalised_axes(tmp_path, variant):
     o = options(score_variant=variant, budget_mask="ca_softor")
-    for row in read(write_rollout(tmp_path, 4, table(o)[0], o)):
+    for row in read(write_rollout(tmp_path, 4, [table(o)[0]], o)):
         if None in (h := row["H_norm"], d := row["D_norm"], c := row["C_norm"]) or row["budget_score"] is None:
             continue
         q = row["DC_norm"] if variant == "released" else d * c
@@ -140,7 +140,7 @@ def test_known_entropies_and_divergences_take_their_columns():
     mask, lengths = torch.ones(8), torch.tensor([3, 0, 5])
     zeros = torch.zeros(3, dtype=torch.long)
     rollout = Rollout(0, 0, supports, z.argmax(1), z[:, 0], z[:, 1], mask, lengths, zeros, zeros, zeros, zeros == 1)
-    exact = token_columns(rollout, scores, select_tokens(scores, mask, lengths, options()), options())
+    exact = joined(token_columns(rollout, scores, select_tokens(scores, mask, lengths, options()), options()))
     assert list(exact) == list(columns)
     assert torch.equal(torch.from_numpy(exact["Ht"]), supports.teacher_entropy)
     assert torch.equal(torch.from_numpy(exact["KLr"]), supports.reverse_kl)
@@ -149,5 +149,38 @@ def test_known_entropies_and_divergences_take_their_columns():
     assert (exact["Cmass_topk"] < exact["Cmass"]).any()
     np.testing.assert_array_equal(exact["Cmass_true"], exact["Cmass"])
     shifted = dataclasses.replace(rollout, token_ids=z.argmin(1))
-    absent = token_columns(shifted, scores, select_tokens(scores, mask, lengths, options()), options())
+    absent = joined(token_columns(shifted, scores, select_tokens(scores, mask, lengths, options()), options()))
     assert absent["target_in_student_topk"].tolist() == [0] * 8 and absent["target_student_rank"].mask.all()
+
+
+@pytest.mark.parametrize("cut", [(8,), (3, 5), (1, 0, 4, 3), (1,) * 8])
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_neither_blocks_nor_samples_of_their_own_change_a_column(cut, block):
+    o = options(compat_proxy="prefix_ema")
+    rollout, scores, selection = scored(o, unmasked=[1, 1, 0, 1, 1, 1, 0, 1])
+    whole = joined(token_columns(rollout, scores, selection, o))
+    ends = np.cumsum(cut).tolist()
+    parts = [rollout.supports.rows(slice(end - count, end)) for end, count in zip(ends, cut, strict=True)]
+    blocks = list(token_columns(dataclasses.replace(rollout, supports=parts), scores, selection, o, block))
+    assert [len(columns["tok_pos"]) for columns in blocks[:-1]] == [block] * (len(blocks) - 1)
+    for name, values in joined(blocks).items():
+        if isinstance(values, Text):
+            assert values.tolist() == whole[name].tolist(), name
+        else:
+            assert values.dtype == whole[name].dtype, name
+            np.testing.assert_array_equal(np.ma.getmaskarray(values), np.ma.getmaskarray(whole[name]), name)
+            np.testing.assert_allclose(values, whole[name], rtol=1e-6, err_msg=name)
+
+
+def test_axes_are_the_same_whether_the_selection_built_them_or_not():
+    rollout, scores, selection = scored(options())
+    without = joined(token_columns(rollout, scores, dataclasses.replace(selection, axes=None), options()))
+    for name, values in joined(token_columns(rollout, scores, selection, options())).items():
+        assert str(without[name]) == str(values), name
+
+
+@pytest.mark.parametrize("supports", [(), [Supports(TopK.missing(0, 3), TopK.missing(0, 4))] * 2])
+def test_a_batch_without_tokens_has_one_block_without_rows(supports):
+    rollout, scores, selection = scored(options(), lengths=(0, 0))
+    (columns,) = token_columns(dataclasses.replace(rollout, supports=supports), scores, selection, options())
+    assert {len(values) for values in columns.values()} == {0} and columns["student_top_ids"].shape == (0, 3)

@@ -79,7 +79,7 @@ class Batch:
         """Scores of the N tokens, None where no top-k was asked for."""
         if self.options.topk_metrics_k == 0:
             return None
-        return token_scores(Supports.concat(self.supports), self.options.score_variant)
+        return token_scores(self.supports, self.options.score_variant)
 
     def failures(self) -> Counter[str]:
         """Samples without a teacher's answer, by reason."""
@@ -219,7 +219,7 @@ def write_token_bank(batch: Batch, selection: Selection, rollout_id: int, seed: 
     rollout = Rollout(
         rollout_id=rollout_id,
         seed=seed,
-        supports=Supports.concat(batch.supports),
+        supports=batch.supports,
         token_ids=_joined([_response_ids(sample) for sample in samples], torch.int64),
         student_logprob=batch.student_logprob,
         teacher_logprob=batch.teacher_logprob,
