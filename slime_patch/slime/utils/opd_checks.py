@@ -136,6 +136,7 @@ def _teacher_tokens(url: str, timeout: float) -> Sequence[int]:
         with opener.open(request, timeout=min(timeout, 60)) as answer:
             return [entry[1] for entry in json.load(answer)["meta_info"]["input_token_logprobs"]]
     except urllib.error.HTTPError as error:
+        error.close()
         raise ValueError(
             f"the teacher at {url} answers HTTP {error.code}; --opd-teacher-url is its /generate"
         ) from error

@@ -51,8 +51,8 @@ def initialize(args: Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be {PATHS[name]}; got {getattr(args, name, None)}")
     log_reverse_kl_in_training()
     return_to_actor_after_loading()
-    args.ta_opd_whiten = args.normalize_advantages
-    args.normalize_advantages = False
+    if not hasattr(args, "ta_opd_whiten"):
+        args.ta_opd_whiten, args.normalize_advantages = args.normalize_advantages, False
 
 
 def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:

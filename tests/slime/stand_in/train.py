@@ -1,0 +1,7 @@
+"""slime's training entry: remembers what it was started with."""
+
+STARTED = []
+
+
+def train(args):
+    STARTED.append(args)
