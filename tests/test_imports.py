@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "slime_patch" / "ta_opd"
 ENGINE = ROOT / "launch" / "local_engine"
+DROP_INS = [*sorted((ROOT / "slime_patch" / "slime").rglob("*.py")), ROOT / "slime_patch" / "train_opd.py"]
 OURS = {
     "ta_opd",
     "local_engine",
@@ -21,7 +22,19 @@ OURS = {
     "benchmarks",
     "slime_patch",
 }
-HEAVY = ("slime", "ray", "megatron", "sglang", "transformers", "pyarrow", "polars", "tokenizers", "aiohttp")
+HEAVY = (
+    "slime",
+    "ray",
+    "megatron",
+    "sglang",
+    "transformers",
+    "pyarrow",
+    "polars",
+    "tokenizers",
+    "aiohttp",
+    "msgspec",
+    "tenacity",
+)
 
 IMPORT_ALL = """
 import importlib, sys
@@ -77,6 +90,12 @@ def test_the_library_imports_without_slime_and_without_anything_but_torch_and_nu
 def test_the_library_imports_none_of_the_others(path):
     assert not imported(path) & (OURS - {"ta_opd"} | {"slime", "megatron", "ray"})
     assert not climbs_out(path, LIBRARY)
+
+
+@pytest.mark.parametrize("path", DROP_INS, ids=lambda path: path.name)
+def test_the_drop_ins_import_the_library_and_slime_only(path):
+    assert not imported(path) & (OURS - {"ta_opd"})
+    assert not climbs_out(path, path.parent)
 
 
 @pytest.mark.parametrize("path", python_files(ENGINE), ids=lambda path: path.name)

@@ -1,0 +1,26 @@
+"""Our reward, post-process and generate functions keep slime's contracts for plugins; its own OPD functions do not."""
+
+import pytest
+
+from .contracts import CONTRACTS
+from .own_tests import summary
+
+SHIPPED = [contract for contract in CONTRACTS if contract.upstream]
+
+
+def name(contract):
+    return contract.name
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=name)
+def test_ours_keeps_the_contract(contract, patched, record):
+    outcomes, others, text = contract.run(patched, contract.ours)
+    assert list(outcomes.values()) == ["passed"], text[-5000:]
+    record("contract tests", f"passes; beside it {summary(others)}", f"our {contract.name}")
+
+
+@pytest.mark.parametrize("contract", SHIPPED, ids=name)
+def test_upstreams_function_breaks_the_contract(contract, pristine, record):
+    outcomes, others, text = contract.run(pristine, contract.upstream)
+    assert list(outcomes.values()) == ["failed"], text[-5000:]
+    record("contract tests", f"fails; beside it {summary(others)}", f"upstream's {contract.name}")
