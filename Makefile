@@ -1,5 +1,7 @@
 # make quickstart   on-policy distillation with every selector on toy models, with a report
 # make test         the whole test-suite       make lint   ruff        make bench   speed and memory of the library
+# make test-sglang  the teacher client against real SGLang servers on the CPU, each in .venv-sglang-VERSION
+# make test-slime   the patch inside slime checkouts: SLIME_DIR=... (or SLIME_DIRS=A:B) and MEGATRON_DIR=...
 #
 # Everything runs in .venv, made on first use. To use an environment of your own: make test PY=python
 
@@ -10,6 +12,23 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 endif
 
+# The oldest SGLang supported and the newest, which has compact forms of log-probs.
+# With servers of your own: make test-sglang SGLANG_PYTHON=their/bin/python
+SGLANG_VERSIONS ?= 0.5.15.post1 0.5.23
+ifeq ($(strip $(SGLANG_PYTHON)),)
+empty :=
+SGLANG_VENVS := $(SGLANG_VERSIONS:%=.venv-sglang-%)
+SGLANG_INSTALLED := $(SGLANG_VENVS:%=%/.installed)
+SGLANG_PYTHON := $(subst $(empty) $(empty),:,$(SGLANG_VENVS:%=%/bin/python))
+endif
+
+# What slime needs on a CPU. With an environment of your own: make test-slime SLIME_PYTHON=its/bin/python
+ifeq ($(strip $(SLIME_PYTHON)),)
+SLIME_PYTHON := .venv-slime/bin/python
+SLIME_INSTALLED := .venv-slime/.installed
+endif
+SLIME_RESULTS ?= out/slime/results.jsonl
+
 OUT ?= out/quickstart
 QUICKSTART_ARGS = --out "$(OUT)" \
 	$(if $(PROMPTS),--prompts "$(PROMPTS)") \
@@ -18,13 +37,23 @@ QUICKSTART_ARGS = --out "$(OUT)" \
 	$(if $(STEPS),--steps "$(STEPS)") \
 	$(ARGS)
 
-.PHONY: quickstart test lint bench install clean
+.PHONY: quickstart test test-sglang test-slime lint bench install clean
 
 quickstart: $(INSTALLED)
 	@"$(PY)" -m local_engine $(QUICKSTART_ARGS)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 "$(PY)" -m pytest -q $(ARGS)
+
+test-sglang: $(INSTALLED) $(SGLANG_INSTALLED)
+	SGLANG_PYTHON="$(SGLANG_PYTHON)" OMP_NUM_THREADS=1 "$(PY)" -m pytest -q tests/stack/test_real_sglang.py $(ARGS)
+
+test-slime: $(INSTALLED) $(SLIME_INSTALLED)
+	@[ -n "$(SLIME_DIR)$(SLIME_DIRS)" ] || { echo "make test-slime needs SLIME_DIR=... or SLIME_DIRS=A:B" >&2; exit 2; }
+	rm -f "$(SLIME_RESULTS)"
+	SLIME_PYTHON="$(SLIME_PYTHON)" SLIME_RESULTS="$(SLIME_RESULTS)" OMP_NUM_THREADS=1 \
+		"$(PY)" -m pytest -q tests/stack/slime $(ARGS)
+	@"$(PY)" -m tests.stack.slime.table "$(SLIME_RESULTS)"
 
 lint: $(INSTALLED)
 	"$(PY)" -m ruff check .
@@ -42,5 +71,13 @@ $(VENV)/.installed: pyproject.toml
 	"$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch "$@"
 
+.venv-sglang-%/.installed: tests/stack/sglang/install.sh tests/stack/sglang/requirements.py
+	tests/stack/sglang/install.sh "$*" "$(@D)" "$(PYTHON)"
+	@touch "$@"
+
+.venv-slime/.installed: tests/stack/slime/install.sh tests/stack/sglang/install.sh tests/stack/sglang/requirements.py
+	tests/stack/slime/install.sh "$(@D)" "$(PYTHON)"
+	@touch "$@"
+
 clean:
-	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" .venv-sglang-* .venv-slime .pytest_cache .ruff_cache .hypothesis

@@ -3,13 +3,14 @@
 import inspect
 import logging
 import math
+import pickle
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from slime.rollout.on_policy_distillation import current_rollout, post_process_rewards, remember_rollout
-from slime.utils.opd_versions import first_module
+from slime.utils.opd_versions import PATHS, first_module
 from slime.utils.types import Sample
 from ta_opd.carrier import unpack
 from ta_opd.rollout_metrics import SAMPLE_METRICS, ratios
@@ -53,11 +54,26 @@ def test_each_sample_carries_its_own_rows_and_exactly_the_budget_is_kept(target)
         assert sample.loss_mask is None if target == "opd" else sample.loss_mask == r.kept.int().tolist()
 
 
-def test_carriers_have_storage_of_their_own():
-    samples = rollouts.batch(3, [4, 5])
-    post_process_rewards(masked(), samples)
-    for sample in samples:
-        assert sample.teacher_log_probs.is_contiguous() and sample.teacher_log_probs.dtype == torch.float32
+@pytest.mark.parametrize("hook", [PATHS["custom_advantage_function_path"], None], ids=["packed", "plain"])
+def test_a_samples_carrier_pickles_without_the_rest_of_the_batch(hook):
+    samples = rollouts.batch(3, [4, 1000])
+    post_process_rewards(masked(opd_mask_target="loss", custom_advantage_function_path=hook), samples)
+    small = samples[0].teacher_log_probs
+    assert small.is_contiguous() and small.dtype == torch.float32
+    assert len(pickle.dumps(small)) < 1000
+
+
+@pytest.mark.parametrize("normaliser", ["selected", "sample"])
+def test_weights_undo_the_mean_slime_is_set_to_take(normaliser):
+    lengths, weights = [5, 0, 7, 3], {}
+    for per_token in (False, True):
+        samples = rollouts.batch(2, lengths)
+        post_process_rewards(masked(opd_normaliser=normaliser, calculate_per_token_loss=per_token), samples)
+        weights[per_token] = torch.cat([r.weight for r in carried(samples)])
+    kept = weights[True] > 0
+    counted = sum(lengths) + (normaliser == "selected")
+    assert weights[True][kept].tolist() == pytest.approx([counted / int(kept.sum())] * int(kept.sum()))
+    assert not torch.allclose(weights[True], weights[False])
 
 
 def test_the_random_selector_draws_by_rollout():
@@ -96,8 +112,8 @@ def test_without_a_server_for_a_teacher_only_rewards_are_processed(off):
     assert all(s.teacher_log_probs is None and s.rollout_routed_experts is None for s in samples)
 
 
-def test_no_samples_and_responses_without_tokens_are_no_error():
-    assert post_process_rewards(arguments(), []) == ([], [])
+def test_no_samples_and_responses_without_tokens_are_no_error(tracked):
+    assert post_process_rewards(arguments(use_wandb=True), []) == ([], []) and not tracked
     samples = rollouts.batch(7, [0, 0])
     post_process_rewards(masked(opd_max_missing=0.0), samples)
     assert [s.teacher_log_probs.shape for s in samples] == [(0, 2), (0, 2)]

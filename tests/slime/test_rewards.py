@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slime.rollout.opd_rewards import CENTRED, normalise_rewards, reward_value, without_reward
+from slime.rollout.opd_rewards import normalise_rewards, reward_value, without_reward
 
 eighths = st.integers(-40, 40).map(lambda x: x / 8)
-ESTIMATORS = ("grpo", "gspo", "cispo", "reinforce_plus_plus_baseline", "reinforce_plus_plus", "ppo")
+SCALED = ("grpo", "gspo", "cispo")
+CENTRED = (*SCALED, "reinforce_plus_plus_baseline")
+ESTIMATORS = (*CENTRED, "reinforce_plus_plus", "ppo")
 
 
 def args(**values):
@@ -41,7 +43,7 @@ def slow(values, groups, settings):
         members = [i for i, g in enumerate(groups) if g == group and values[i] is not None]
         inside = [values[i] for i in members]
         mean = math.fsum(inside) / len(inside) if inside else 0.0
-        scale, divides = 1.0, settings.advantage_estimator != "reinforce_plus_plus_baseline"
+        scale, divides = 1.0, settings.advantage_estimator in SCALED
         if divides and settings.grpo_std_normalization and len(inside) > 1:
             scale = math.sqrt(math.fsum((v - mean) ** 2 for v in inside) / (len(inside) - 1)) + 1e-6
         for i in members:
@@ -81,7 +83,7 @@ def test_equal_groups_in_order_give_slimes_own_numbers_also_when_nobody_numbered
 
 
 def test_a_number_of_a_group_is_not_a_position():
-    found = normalise_rewards(args(), samples([1.0, 3.0, 10.0, 20.0], [0, 0, None, None]), [1.0, 3.0, 10.0, 20.0])
+    found = normalise_rewards(args(), samples([1.0, 3.0, 10.0, 20.0], [1, 1, None, None]), [1.0, 3.0, 10.0, 20.0])
     assert found == pytest.approx([-0.7071, 0.7071, -0.7071, 0.7071], abs=1e-3)
 
 

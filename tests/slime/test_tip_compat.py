@@ -176,10 +176,12 @@ def test_students_rows_are_cut_or_padded_to_the_response_and_another_k_is_refuse
 
 
 def test_an_answer_with_lists_of_another_size_keeps_its_log_probs_and_loses_its_lists():
-    sample = rollouts.sample(1, 3, K)
-    sample.opd_teacher = TeacherSignal(sample.opd_teacher.logprobs, TopKRows.missing(3, 0))
-    batch = batch_of([sample], options())
-    assert batch.known.all() and batch.scores.disagreement.isnan().all()
+    sample, other = rollouts.sample(1, 3, K), rollouts.sample(2, 2, K)
+    lists = [TopKRows.missing(3, 0), rollouts.sample(1, 3, K - 1).opd_teacher.topk]
+    for shorter in lists:
+        sample.opd_teacher = TeacherSignal(sample.opd_teacher.logprobs, shorter)
+        batch = batch_of([sample, other], options())
+        assert batch.known.all() and batch.scores.disagreement.isnan().tolist() == [True] * 3 + [False] * 2
     assert (batch.supports[0].teacher.ids == NO_TOKEN).all() and batch.supports[0].teacher.k == K
 
 
@@ -199,6 +201,14 @@ def test_a_failed_sample_among_exact_ones_is_missing():
     rollouts.absent(samples[1])
     scores = batch_of(samples, options(exact_cmass=True)).scores
     assert scores.compatibility[:3].isfinite().all() and scores.compatibility[3:].isnan().all()
+
+
+def test_an_answer_without_the_numbers_asked_for_bounds_c_by_the_lists():
+    sample = rollouts.sample(1, 6, K)
+    exact, bounded = (batch_of([sample], options(exact_cmass=asked)).scores for asked in (True, False))
+    assert torch.equal(exact.compatibility_provenance, bounded.compatibility_provenance)
+    assert int(Provenance.LOWER_BOUND) in exact.compatibility_provenance.tolist()
+    assert torch.equal(exact.compatibility, bounded.compatibility)
 
 
 def test_without_top_k_nothing_is_scored_and_the_whole_response_is_distilled():

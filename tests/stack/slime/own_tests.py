@@ -49,7 +49,7 @@ def run_tests(checkout: Checkout, files: list[str], *folders: Path, **variables:
         )
         assert result.is_file(), done.stdout[-3000:] + done.stderr[-3000:]
         by_file = json.loads(result.read_text(encoding="utf-8"))
-    outcomes = {test: outcome for file in by_file.values() for test, outcome in file["outcomes"].items()}
+    outcomes = {test: outcome for file in by_file.values() for test, outcome in file.items()}
     return outcomes, done.stdout
 
 

@@ -61,6 +61,7 @@ def test_a_selector_trains_and_logs_its_metrics(selector, upstreams_stack, with_
 def test_the_first_rollout_is_the_students_own_only_with_the_patch(entry, upstreams_stack, with_hooks, record):
     """A teacher in the trainer: without the patch the first update sends its weights to the rollout server."""
     flags = ("--use-opd", "--opd-type", "megatron", "--opd-teacher-load", str(upstreams_stack.models / "teacher"))
+    flags += ("--rm-type", "random")
     run = upstreams_stack.train(with_hooks, *flags, "--opd-kl-coef", "1.0", entry=entry)
     assert run.code == 0, run.text[-5000:]
     difference = run.steps[0]["train/train_rollout_logprob_abs_diff"]

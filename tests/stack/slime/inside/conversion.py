@@ -4,6 +4,7 @@ conversion.py packed|mask, with a patched checkout on PYTHONPATH. Raises on the 
 else prints what it saw as JSON.
 """
 
+import inspect
 import itertools
 import json
 import sys
@@ -101,8 +102,8 @@ def manager(args):
 def split(made, data):
     """Each rank's rollout data as the trainer unwraps it; ray.put and ray.get hand the object through."""
     ray.put, ray.get = (lambda value, **options: value), (lambda value, **options: value)
-    takes_dp_size = slime_rollout.RolloutManager.__ray_metadata__.modified_class._split_train_data_by_dp
-    extra = [DP] if "dp_size" in takes_dp_size.__code__.co_varnames[: takes_dp_size.__code__.co_argcount] else []
+    # Until v0.2.4 it was told the number of ranks.
+    extra = [DP] if "dp_size" in inspect.signature(made._split_train_data_by_dp).parameters else []
     boxes = made._split_train_data_by_dp(data, *extra)
     partitions = [list(box.inner["partition"]) for box in boxes]
     return partitions, [slime_data.process_rollout_data(made.args, boxes, rank, DP) for rank in range(DP)]
