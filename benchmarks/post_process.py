@@ -27,8 +27,8 @@ import pyarrow.parquet
 import torch
 from selection import random_supports
 from ta_opd import Options, Supports, TopK, select_tokens, token_scores
-from ta_opd.token_bank import write_rollout
-from ta_opd.token_columns import Rollout, token_columns
+from ta_opd.token_bank.bank import write_rollout
+from ta_opd.token_bank.columns import Rollout, token_columns
 from torch import Tensor
 
 assert pyarrow.parquet, "imported before the baseline is taken"

@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ta_opd.score_request import ScoreRequest
 from ta_opd.slime_options import SlimeOptions
-from ta_opd.teacher_client import TeacherClient
-from ta_opd.teacher_signal import TeacherSignal
+from ta_opd.teacher.client import TeacherClient
+from ta_opd.teacher.request import ScoreRequest
+from ta_opd.teacher.signal import TeacherSignal
 
 VOCABULARY = 151_936
 PROMPT = 512

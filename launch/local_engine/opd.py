@@ -22,8 +22,8 @@ from ta_opd import (
     masked_mean,
     select_tokens,
 )
-from ta_opd.token_bank import write_rollout
-from ta_opd.token_columns import Rollout, token_columns
+from ta_opd.token_bank.bank import write_rollout
+from ta_opd.token_bank.columns import Rollout, token_columns
 from torch import Tensor
 from transformers import PreTrainedModel
 

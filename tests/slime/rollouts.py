@@ -8,7 +8,7 @@ import torch
 from slime.utils.opd_versions import PATHS
 from slime.utils.types import Sample
 from ta_opd.support import TopK
-from ta_opd.teacher_signal import TeacherSignal, TopKRows
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
 
 VOCABULARY = 12
 PROMPT = [1, 2, 3]

@@ -11,7 +11,7 @@ from ta_opd import SELECTORS, Supports, masked_mean, select_tokens, token_scores
 from ta_opd.carrier import unpack
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.support import TopK
-from ta_opd.teacher_signal import TeacherSignal
+from ta_opd.teacher.signal import TeacherSignal
 
 from . import rollouts
 

@@ -203,7 +203,14 @@ def test_the_token_bank_has_a_row_for_every_response_token(tmp_path):
     assert len(rows) == 7
     tokens = [t for s in samples for t in s.tokens[len(rollouts.PROMPT) :]]
     assert [row["token_id"] for row in rows] == tokens
-    assert [row["sample_id"] if "sample_id" in row else row["sample_index"] for row in rows] == [0] * 3 + [2] * 4
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    assert columns["sample_index"] == [0] * 3 + [2] * 4 and columns["group_index"] == [0] * 3 + [-1] * 4
+    assert columns["truncated"] == [0] * 3 + [1] * 4 and columns["loss_mask_original"] == [1, 0, 1, 1, 1, 1, 1]
+    assert set(columns["prompt_len"]) == {3} and set(columns["seed"]) == {5} and set(columns["rollout_id"]) == {2}
+    kept = torch.cat([rows.kept for rows in carried(samples)]).tolist()
+    assert columns["budget_keep"] == [int(k) for k in kept]
+    sampled = [x for s in samples for x in s.rollout_log_probs]
+    assert columns["student_logp_sampled"] == pytest.approx(sampled)
 
 
 def test_the_rollouts_number_is_remembered_and_logging_left_to_slime():

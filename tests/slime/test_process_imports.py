@@ -39,8 +39,8 @@ def test_the_rollout_side_imports_no_trainer_no_engine_and_no_library_before_it_
         "slime.rollout.opd_rewards",
         "slime.rollout.tip_compat",
         "slime.utils.opd_versions",
-        "ta_opd.teacher_client",
-        "ta_opd.token_bank",
+        "ta_opd.teacher.client",
+        "ta_opd.token_bank.bank",
     )
     then = """
 Refuse.blocked = tuple(name for name in Refuse.blocked if name != "slime.rollout.sglang_rollout")

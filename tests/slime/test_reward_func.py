@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-import ta_opd.teacher_client
+import ta_opd.teacher.client
 from slime.rollout.on_policy_distillation import (
     batched_reward_func,
     is_evaluation,
@@ -14,7 +14,7 @@ from slime.rollout.on_policy_distillation import (
 )
 from slime.rollout.tip_compat import slime_options
 from slime.utils.types import Sample
-from ta_opd.teacher_signal import TeacherSignal, TopKRows
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
 
 from . import rollouts
 from .rollouts import arguments
@@ -45,7 +45,7 @@ def teacher(monkeypatch):
         client.urls.append(list(urls))
         return client
 
-    monkeypatch.setattr(ta_opd.teacher_client, "client_for", client_for)
+    monkeypatch.setattr(ta_opd.teacher.client, "client_for", client_for)
     return client
 
 

@@ -13,7 +13,7 @@ from slime.utils.types import Sample
 from ta_opd.carrier import unpack
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.support import NO_TOKEN, Provenance
-from ta_opd.teacher_signal import TeacherSignal, TopKRows
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
 
 from . import rollouts
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from ta_opd import teacher_client
-from ta_opd.score_request import ScoreRequest, question_for
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.support import NO_TOKEN
-from ta_opd.teacher_client import TeacherClient
+from ta_opd.teacher import client as teacher_client
+from ta_opd.teacher.client import TeacherClient
+from ta_opd.teacher.request import ScoreRequest, question_for
 
 from .sglang.tiny_models import CONTEXT, IMPOSSIBLE, TRIGGER, VOCABULARY
 

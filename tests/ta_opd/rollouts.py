@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from ta_opd import Options, Supports, TopK, select_tokens, token_scores
-from ta_opd.token_columns import Rollout, Text, token_columns
+from ta_opd.token_bank.columns import Rollout, Text, token_columns
 
 
 def options(**values):

@@ -30,7 +30,7 @@ from slime.rollout.tip_compat import (
 from slime.utils.opd_versions import PATHS, log_rollout_metrics, trainer_unpacks
 from ta_opd.rollout_metrics import SAMPLE_METRICS, ratios
 from ta_opd.slime_options import SlimeOptions
-from ta_opd.teacher_signal import TeacherSignal
+from ta_opd.teacher.signal import TeacherSignal
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ async def _slime_reward(args: Namespace, sample: Any) -> Any:
 
 async def ask_teacher(args: Namespace, sample: Any, options: SlimeOptions) -> TeacherSignal:
     """The teacher's answer about a sample's response; absent, with the reason, where there is none to be had."""
-    from ta_opd.teacher_client import ScoreRequest, client_for
+    from ta_opd.teacher.client import ScoreRequest, client_for
 
     k = options.topk_metrics_k
     if sample.status == type(sample).Status.ABORTED:

@@ -19,7 +19,7 @@ import numpy as np
 from slime.rollout import sglang_rollout
 from slime.rollout.tip_compat import slime_options
 from ta_opd.support import NO_TOKEN
-from ta_opd.teacher_signal import TopKRows
+from ta_opd.teacher.signal import TopKRows
 
 logger = logging.getLogger(__name__)
 

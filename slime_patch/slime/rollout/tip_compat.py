@@ -23,9 +23,9 @@ from ta_opd.rollout_metrics import sample_statistics
 from ta_opd.scores import TokenScores, token_scores
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.support import Supports, TopK
-from ta_opd.teacher_signal import TeacherSignal, TopKRows
-from ta_opd.token_bank import write_rollout
-from ta_opd.token_columns import Rollout, token_columns
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
+from ta_opd.token_bank.bank import write_rollout
+from ta_opd.token_bank.columns import Rollout, token_columns
 from ta_opd.token_mask import Selection, select_tokens
 from torch import Tensor
 
@@ -207,11 +207,12 @@ def apply_mask(batch: Batch, selection: Selection, *, packed: bool, per_token: b
         # A token without a teacher is outside the loss mask: the student's log-prob only keeps the logs finite.
         rows = torch.where(batch.known, batch.teacher_logprob, batch.student_logprob.nan_to_num(0.0))
     for sample, part in zip(batch.samples, rows.split(batch.lengths.tolist()), strict=True):
-        sample.teacher_log_probs = part.contiguous()
+        # A copy: a view would be pickled with the storage of the whole batch, once a sample.
+        sample.teacher_log_probs = part.clone()
 
 
 def write_token_bank(batch: Batch, selection: Selection, rollout_id: int, seed: int) -> None:
-    """One row for each response token of the rollout; see ta_opd.token_columns."""
+    """One row for each response token of the rollout; see ta_opd.token_bank.columns."""
     samples, options = batch.samples, batch.options
     scores = batch.scores
     if scores is None:

@@ -17,7 +17,7 @@ from slime.ray import rollout as slime_rollout
 from slime.rollout.on_policy_distillation import post_process_rewards
 from slime.utils import data as slime_data
 from slime.utils.types import Sample
-from ta_opd.teacher_signal import TeacherSignal, TopKRows
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
 
 LENGTHS = [7, 1, 4, 16, 3, 2, 9, 5]
 PROMPTS = [3, 2, 9, 4, 1, 6, 5, 8]

@@ -4,12 +4,13 @@ import logging
 
 import numpy as np
 import pytest
-from ta_opd import teacher_client, teacher_servers
-from ta_opd.sglang_json import TeacherFault
-from ta_opd.teacher_client import ScoreRequest
+from ta_opd.teacher import client as teacher_client
+from ta_opd.teacher import servers as teacher_servers
+from ta_opd.teacher.answer import TeacherFault
+from ta_opd.teacher.client import ScoreRequest
 
 from .fake_teacher import FakeTeacher, changed, cut_off, hang, raw, reset, status
-from .teacher_scenarios import LENGTH, assert_absent, assert_right, sample, until, with_teachers
+from .scenarios import LENGTH, assert_absent, assert_right, sample, until, with_teachers
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .support import NO_TOKEN
-from .token_columns import Columns, Text
+from ..support import NO_TOKEN
+from .columns import Columns, Text
 
 ROW_GROUP = 131_072
 """Rows that are buffered and encoded together: the writer's memory, and what a reader takes in at a time."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .support import NO_TOKEN
+from ..support import NO_TOKEN
 
 Block = tuple[int, NDArray[np.int32], NDArray[np.float32]]
 

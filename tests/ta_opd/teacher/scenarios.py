@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 from ta_opd.slime_options import SlimeOptions
-from ta_opd.teacher_client import ScoreRequest, TeacherClient
+from ta_opd.teacher.client import ScoreRequest, TeacherClient
 
 LENGTH = 6
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ta_opd.support import NO_TOKEN
-from ta_opd.teacher_signal import TeacherSignal, TopKRows
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
 
 sizes = st.integers(0, 5)
 

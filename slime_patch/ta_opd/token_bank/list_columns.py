@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .entries import Entries
-from .masks import any_entry, compare
-from .scores import TokenScores
-from .support import NO_TOKEN, Provenance, Supports
+from ..entries import Entries
+from ..masks import any_entry, compare
+from ..scores import TokenScores
+from ..support import NO_TOKEN, Provenance, Supports
 
 
 def list_columns(supports: Supports, token_ids: Tensor, scores: TokenScores) -> dict[str, Any]:

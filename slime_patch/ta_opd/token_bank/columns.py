@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .axes import Axes, build_axes
+from ..axes import Axes, build_axes
+from ..methods import find_selector
+from ..options import Options
+from ..scores import TokenScores, soft_or
+from ..selection import Floats
+from ..support import Supports
+from ..support_parts import Parts, no_rows, row_blocks
+from ..token_mask import Selection
 from .list_columns import list_columns
-from .methods import find_selector
-from .options import Options
-from .scores import TokenScores, soft_or
-from .selection import Floats
-from .support import Supports
-from .support_parts import Parts, no_rows, row_blocks
-from .token_mask import Selection
 
 SCHEMA_VERSION = 1
 QUADRANTS = ("", "Q1_highH_highD", "Q2_highH_lowD", "Q3_lowH_highD", "Q4_lowH_lowD")

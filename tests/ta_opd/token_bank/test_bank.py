@@ -5,11 +5,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ta_opd import table_formats, token_bank
-from ta_opd.token_bank import write_rollout
-from ta_opd.token_columns import token_columns
+from ta_opd.token_bank import bank as token_bank
+from ta_opd.token_bank import formats as table_formats
+from ta_opd.token_bank.bank import write_rollout
+from ta_opd.token_bank.columns import token_columns
 
-from .rollouts import options, read, scored, table
+from ..rollouts import options, read, scored, table
 
 QUADRANTS = {"Q1_highH_highD", "Q2_highH_lowD", "Q3_lowH_highD", "Q4_lowH_lowD"}
 

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .files import atomic_path, write_json
-from .options import Options
-from .table_formats import write_csv, write_jsonl, write_parquet
-from .token_columns import SCHEMA_VERSION, Columns
-from .token_summary import SUMMARY_COLUMNS, Summary
+from ..files import atomic_path, write_json
+from ..options import Options
+from .columns import SCHEMA_VERSION, Columns
+from .formats import write_csv, write_jsonl, write_parquet
+from .summary import SUMMARY_COLUMNS, Summary
 
 
 def write_rollout(directory: str | Path, rollout_id: int, blocks: Iterable[Columns], options: Options) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .token_columns import QUADRANTS, Columns
+from .columns import QUADRANTS, Columns
 
 MEANS = ("H_norm", "D_norm", "C_norm", "tip_score", "ca_softor_score", "reach_t1")
 SUMMARY_COLUMNS = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .support import NO_TOKEN
+from ..support import NO_TOKEN
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..slime_options import SlimeOptions
+from .answer import TeacherFault
 from .exact_support import Union, union_of
-from .sglang_json import TeacherFault
-from .sglang_wire import Question
-from .slime_options import SlimeOptions
-from .teacher_servers import ServerFacts
+from .servers import ServerFacts
+from .wire import Question
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from ..slime_options import SlimeOptions
+from .answer import TeacherFault
 from .quarantine import Quarantine
-from .score_request import ScoreRequest, question_for
-from .sglang_json import TeacherFault
-from .sglang_wire import Answer, decode
-from .slime_options import SlimeOptions
-from .teacher_servers import RETRIED, PassingFault, Server, ServerFacts, generate_url, least_loaded
-from .teacher_signal import TeacherSignal, TopKRows
+from .request import ScoreRequest, question_for
+from .servers import RETRIED, PassingFault, Server, ServerFacts, generate_url, least_loaded
+from .signal import TeacherSignal, TopKRows
+from .wire import Answer, decode
 
 BACK_OFF = 1.0
 """Seconds before the second attempt, doubled before each further one up to LONGEST_BACK_OFF, plus up to BACK_OFF."""

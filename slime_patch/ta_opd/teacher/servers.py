@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .sglang_json import TeacherFault
+from .answer import TeacherFault
 
 COOL_DOWN = 10.0
 """Seconds for which a server that failed is taken only when there is no other."""

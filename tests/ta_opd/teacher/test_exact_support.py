@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from ta_opd.exact_support import known_on_student, look_up, union_of
+from ta_opd.teacher.exact_support import known_on_student, look_up, union_of
 
 
 def ids(*rows):

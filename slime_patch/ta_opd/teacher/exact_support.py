@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .support import NO_TOKEN
+from ..support import NO_TOKEN
 
 
 @dataclass(frozen=True)

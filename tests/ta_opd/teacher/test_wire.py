@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ta_opd.sglang_json import TeacherFault
-from ta_opd.sglang_wire import Question, decode
+from ta_opd.teacher.answer import TeacherFault
+from ta_opd.teacher.wire import Question, decode
 
 from .fake_teacher import FakeTeacher, base64_form, flat_form, nested
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..support import NO_TOKEN
+from .answer import TeacherFault, meta_info
 from .exact_support import known_on_student, look_up
 from .nested_rows import as_float32, as_ids, blocks
-from .sglang_json import TeacherFault, meta_info
-from .support import NO_TOKEN
-from .teacher_signal import Floats, Ints, TeacherSignal, TopKRows
+from .signal import Floats, Ints, TeacherSignal, TopKRows
 
 TOLERANCE = 0.02
 """Nats above 0 for a log-prob, and above 1 for a row's probabilities: bf16 rounding."""

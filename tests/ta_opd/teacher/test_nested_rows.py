@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ta_opd.nested_rows import blocks
+from ta_opd.teacher.nested_rows import blocks
 
 
 @given(data=st.data())

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from ta_opd import Supports, TopK, select_tokens, token_scores
-from ta_opd.token_bank import SUMMARY_COLUMNS, write_rollout
-from ta_opd.token_columns import Rollout, Text, token_columns
+from ta_opd.token_bank.bank import SUMMARY_COLUMNS, write_rollout
+from ta_opd.token_bank.columns import Rollout, Text, token_columns
 
-from . import reference
-from .rollouts import joined, options, read, scored, table
+from .. import reference
+from ..rollouts import joined, options, read, scored, table
 
 RELEASED = """
 schema_version pair_id teacher_name student_name seed rollout_id sample_index group_index sample_ordinal tok_pos

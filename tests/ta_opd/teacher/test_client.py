@@ -4,11 +4,12 @@ import threading
 import aiohttp
 import numpy as np
 import pytest
-from ta_opd import teacher_client, teacher_servers
-from ta_opd.teacher_client import ScoreRequest, TeacherClient, client_for
+from ta_opd.teacher import client as teacher_client
+from ta_opd.teacher import servers as teacher_servers
+from ta_opd.teacher.client import ScoreRequest, TeacherClient, client_for
 
 from .fake_teacher import FakeTeacher, hang
-from .teacher_scenarios import LENGTH, assert_absent, assert_right, options, sample, until, with_teachers
+from .scenarios import LENGTH, assert_absent, assert_right, options, sample, until, with_teachers
 
 
 @pytest.fixture(autouse=True)
