@@ -1,12 +1,14 @@
-"""Seconds, memory and bytes of what follows a rollout: scoring, selection and the per-token table, on one thread.
+"""Seconds, memory and bytes of slime's reward post-process under OPD: scoring, selection, carrier, per-token table.
 
     python benchmarks/post_process.py                                  # 256 samples of 8,192 tokens, K = 16, Parquet
     python benchmarks/post_process.py --samples 32768 --length 64 --format jsonl
 
-The inputs are made by another process and read sample by sample, so that they are not measured. Prints one JSON
-record a line: seconds of each phase (user and system CPU, wall), and at the end their total, the peak of the resident
-memory above the interpreter's with everything imported (inputs included), the inputs alone, and bytes a token on disk.
-The goals it is held against, at the defaults: 6 seconds in all, and a peak of three times the inputs.
+Calls post_process_rewards itself, on one thread, first without and then with the token bank. The inputs are made by
+another process and read sample by sample, so that they are not measured. Prints one JSON record a line: seconds (user
+and system CPU, wall) of each call, and at the end the peak of the resident memory above the interpreter's with
+everything imported and slime's own Python lists made (the top-k arrays included), the top-k arrays alone, and bytes a
+token on disk.
+The goals it is held against, at the defaults: 6 seconds with the token bank, and a peak of three times the arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +30,29 @@ import numpy as np
 import pyarrow.parquet
 import torch
 from selection import random_supports
-from ta_opd import Options, Supports, TopK, select_tokens, token_scores
-from ta_opd.token_bank.bank import write_rollout
-from ta_opd.token_bank.columns import Rollout, token_columns
-from torch import Tensor
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "slime_patch"))
+from slime.rollout.on_policy_distillation import post_process_rewards
+from slime.utils.opd_versions import PATHS
 
 assert pyarrow.parquet, "imported before the baseline is taken"
-INPUTS = ("student_ids", "student_logprobs", "teacher_ids", "teacher_logprobs")
-SAMPLED_LOGPROBS = ("student_logprob", "teacher_logprob")
+LISTS = ("student", "teacher")
+PROMPT = 200
+
+
+class Sample:
+    """What the reward post-process reads and writes of slime's Sample."""
+
+    class Status(Enum):
+        COMPLETED = "completed"
+        TRUNCATED = "truncated"
+
+    def __init__(self, index: int, tokens: list[int], logprobs: list[float], loss_mask: list[int]):
+        self.index, self.group_index, self.rollout_id = index, index // 8, None
+        self.tokens, self.response_length, self.rollout_log_probs = tokens, len(logprobs), logprobs
+        self.loss_mask, self.remove_sample, self.reward, self.metadata = loss_mask, False, 0.0, {}
+        self.status = Sample.Status.COMPLETED
 
 
 def make_inputs(folder: Path, tokens: int, k: int) -> None:
@@ -54,21 +73,38 @@ def make_inputs(folder: Path, tokens: int, k: int) -> None:
         topk.logprobs.gather(1, order).numpy().tofile(folder / f"{name}_logprobs")
 
 
-def read_inputs(folder: Path, samples: int, length: int, k: int) -> tuple[list[Supports], dict[str, Tensor]]:
-    """Supports of each sample in arrays of its own, as they arrive in training, and the numbers of each token."""
+def read_samples(folder: Path, samples: int, length: int) -> list[Sample]:
+    """Samples as slime holds them, in Python lists, without what either model said of other tokens."""
+    numbers = {name: np.load(folder / f"{name}.npy") for name in ("token_ids", "student_logprob", "loss_mask")}
+    rows = [slice(i * length, (i + 1) * length) for i in range(samples)]
+    return [
+        Sample(
+            i,
+            [0] * PROMPT + numbers["token_ids"][part].tolist(),
+            numbers["student_logprob"][part].tolist(),
+            numbers["loss_mask"][part].tolist(),
+        )
+        for i, part in enumerate(rows)
+    ]
 
-    def values(name: str, i: int) -> Tensor:
-        kind = np.int32 if name.endswith("ids") else np.float32
-        flat = np.fromfile(folder / name, kind, count=length * k, offset=i * length * k * 4)
-        return torch.from_numpy(flat.reshape(length, k))
 
-    def sample(i: int) -> Supports:
-        s_ids, s_logprobs, t_ids, t_logprobs = (values(name, i) for name in INPUTS)
-        return Supports(TopK(s_ids, s_logprobs), TopK(t_ids, t_logprobs))
+def add_signals(batch: list[Sample], folder: Path, k: int) -> int:
+    """Both models' answers, in arrays of each sample's own, as they arrive in training. Returns their bytes."""
+    teacher, total = np.load(folder / "teacher_logprob.npy", mmap_mode="r"), 0
+    for i, sample in enumerate(batch):
+        length = sample.response_length
 
-    names = ("token_ids", *SAMPLED_LOGPROBS, "loss_mask")
-    numbers = {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
-    return [sample(i) for i in range(samples)], numbers
+        def rows(name: str, i: int = i, length: int = length) -> TopKRows:
+            ids, logprobs = (
+                np.fromfile(folder / f"{name}_{what}", kind, count=length * k, offset=i * length * k * 4)
+                for what, kind in (("ids", np.int32), ("logprobs", np.float32))
+            )
+            return TopKRows(ids.reshape(length, k), logprobs.reshape(length, k))
+
+        sample.opd_student = rows("student")
+        sample.opd_teacher = TeacherSignal(np.array(teacher[i * length : (i + 1) * length]), rows("teacher"))
+        total += length * (k * 16 + 4)
+    return total
 
 
 def measured(what: str, function: Callable[[], Any]) -> tuple[Any, dict]:
@@ -91,30 +127,20 @@ def resident_bytes(kind: str) -> int:
     raise ValueError(f"/proc/self/status has no {kind}")
 
 
-def post_process(supports: list[Supports], numbers: dict[str, Tensor], length: int, options: Options, folder: Path):
-    """The phases, each with its record; yields the path of the table last."""
-    samples, mask = len(supports), numbers["loss_mask"]
-    lengths = torch.full((samples,), length)
-    scores, record = measured("score", lambda: token_scores(supports))
-    yield record
-    selection, record = measured("select", lambda: select_tokens(scores, mask, lengths, options))
-    yield record
-    rollout = Rollout(
-        rollout_id=0,
-        seed=0,
-        supports=supports,
-        **numbers,
-        lengths=lengths,
-        prompt_lengths=torch.full((samples,), 200),
-        sample_index=torch.arange(samples),
-        group_index=torch.arange(samples) // 8,
-        truncated=torch.zeros(samples, dtype=torch.bool),
+def arguments_of_slime(options: argparse.Namespace, folder: str) -> Namespace:
+    """slime's arguments, as far as the post-process reads them."""
+    return Namespace(
+        use_opd=True,
+        opd_type="sglang",
+        opd_topk_metrics_k=options.k,
+        opd_budget_mask=options.method,
+        opd_budget_ratio=0.1,
+        opd_token_bank_dir=folder,
+        opd_token_bank_format=options.format,
+        opd_token_bank_raw_topk=options.raw_topk,
+        custom_advantage_function_path=PATHS["custom_advantage_function_path"],
+        ta_opd_rollout=0,
     )
-    path, record = measured(
-        "token bank", lambda: write_rollout(folder, 0, token_columns(rollout, scores, selection, options), options)
-    )
-    yield record
-    yield path
 
 
 def main() -> None:
@@ -132,39 +158,29 @@ def main() -> None:
     if arguments.make_inputs:
         make_inputs(arguments.make_inputs, tokens, arguments.k)
         return
-    options = Options(
-        topk_metrics_k=arguments.k,
-        budget_mask=arguments.method,
-        budget_ratio=0.1,
-        token_bank_format=arguments.format,
-        token_bank_raw_topk=arguments.raw_topk,
-    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([sys.executable, *sys.argv, "--make-inputs", name], check=True)
+        batch = read_samples(folder, arguments.samples, arguments.length)
         baseline = resident_bytes("VmRSS")
-        supports, numbers = read_inputs(folder, arguments.samples, arguments.length, arguments.k)
-        size = tokens * (arguments.k * 16 + len(SAMPLED_LOGPROBS) * 4)
-        total: dict[str, float] = {}
-        *records, path = post_process(supports, numbers, arguments.length, options, folder)
+        size = add_signals(batch, folder, arguments.k)
+        for what, bank in (("post_process_rewards", ""), ("post_process_rewards, token bank", name)):
+            slimes = arguments_of_slime(arguments, bank)
+            _, record = measured(what, lambda slimes=slimes: post_process_rewards(slimes, batch))
+            print(json.dumps(record), flush=True)
         peak = resident_bytes("VmHWM") - baseline
-        for record in records:
-            print(json.dumps(record))
-            for key, value in record.items():
-                if key != "what":
-                    total[key] = round(total.get(key, 0) + value, 3)
+        path, rows = next(folder.glob("rollout_*")), batch[0].teacher_log_probs
         print(
             json.dumps(
                 {
-                    "what": "in all",
-                    **total,
                     "tokens": tokens,
-                    "samples": arguments.samples,
                     "k": arguments.k,
-                    "inputs_gib": round(size / 2**30, 3),
-                    "peak_gib": round(peak / 2**30, 3),
+                    "format": arguments.format,
+                    "input_bytes": size,
+                    "peak_over_baseline_bytes": peak,
                     "peak_over_inputs": round(peak / size, 2),
-                    "bytes_a_token": round(path.stat().st_size / tokens, 1),
+                    "carrier_bytes_a_token": rows.element_size() * rows.shape[1],
+                    "disk_bytes_a_token": round(path.stat().st_size / tokens, 1),
                 }
             )
         )

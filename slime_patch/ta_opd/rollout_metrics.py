@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,10 +39,13 @@ def sample_statistics(
     keep_ratio: kept / valid. missing_share: valid tokens without a teacher / valid. lower_bound_share: valid tokens
     whose C is only bounded / valid tokens with a C.
     """
-    sample = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    there = (lengths > 0).numpy()
+    starts = (lengths.cumsum(0) - lengths).numpy()[there]
 
     def per_sample(values: Tensor) -> Tensor:
-        return torch.zeros(len(lengths), dtype=torch.float64).index_add_(0, sample, values.double())
+        sums = np.zeros(len(lengths))
+        sums[there] = np.add.reduceat(values.numpy(), starts, dtype=np.float64) if len(starts) else 0
+        return torch.from_numpy(sums)
 
     def mean(values: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
         counted = over & ~values.isnan()
@@ -49,13 +53,14 @@ def sample_statistics(
 
     pairs = [(per_sample(keep), per_sample(valid)), (per_sample(valid & ~known), per_sample(valid))]
     if scores is None:
-        pairs += [(torch.zeros(len(lengths)), torch.zeros(len(lengths)))] * (len(SAMPLE_METRICS) - len(pairs))
+        nothing = torch.zeros(len(lengths), dtype=torch.float64)
+        pairs += [(nothing, nothing)] * (len(SAMPLE_METRICS) - len(pairs))
     else:
         bounded = scores.compatibility_provenance == int(Provenance.LOWER_BOUND)
         pairs.append(mean(torch.where(scores.compatibility.isnan(), torch.nan, bounded.float()), valid))
         for values in (scores.entropy, scores.disagreement, scores.compatibility):
             pairs += [mean(values, valid), mean(values, keep)]
-    return torch.stack([torch.stack([total.double(), count.double()], dim=1) for total, count in pairs], dim=1)
+    return torch.stack([torch.stack(pair, dim=1) for pair in pairs], dim=1)
 
 
 def reverse_kl_statistics(

@@ -162,8 +162,12 @@ def test_samples_carry_their_statistics_to_the_trainer():
 
 @pytest.mark.parametrize(
     "values",
-    [{"use_rollout_routing_replay": True}, {"custom_advantage_function_path": None, "opd_mask_target": "loss"}],
-    ids=["routing replay", "no advantage hook"],
+    [
+        {"use_rollout_routing_replay": True},
+        {"custom_advantage_function_path": None, "opd_mask_target": "loss"},
+        {"custom_advantage_function_path": "mine.hook", "opd_mask_target": "loss"},
+    ],
+    ids=["routing replay", "no advantage hook", "somebody else's hook"],
 )
 def test_where_the_trainer_cannot_take_statistics_they_are_logged_here(values, tracked):
     samples = rollouts.batch(9, [5, 0, 6])

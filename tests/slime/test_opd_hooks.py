@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slime.backends.megatron_utils import loss, opd_hooks
+from slime.backends.megatron_utils import loss, model, opd_hooks
+from slime.backends.megatron_utils.actor import MegatronTrainRayActor
 from slime.rollout.on_policy_distillation import post_process_rewards
 from slime.utils.opd_versions import TRAINER_HOOKS
 
@@ -243,6 +244,20 @@ def test_the_hooks_belong_together():
 def test_the_start_takes_whitening_over_and_leaves_other_runs_alone(whiten):
     args = trainer(whiten)
     assert args.ta_opd_whiten is whiten and args.normalize_advantages is False
+    opd_hooks.initialize(args)
+    assert args.ta_opd_whiten is whiten and args.normalize_advantages is False
     off = arguments(use_opd=False, normalize_advantages=whiten, custom_advantage_function_path="x.y")
     opd_hooks.initialize(off)
     assert off.normalize_advantages is whiten and not hasattr(off, "ta_opd_whiten")
+
+
+def test_the_start_installs_both_mends(monkeypatch):
+    mended = [(model, "get_batch"), (MegatronTrainRayActor, "load_other_checkpoint")]
+    for owner, name in mended:
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, getattr(function, "ta_opd_original", function))
+    before = [getattr(owner, name) for owner, name in mended]
+    opd_hooks.initialize(arguments(use_opd=False))
+    assert [getattr(owner, name) for owner, name in mended] == before
+    opd_hooks.initialize(arguments())
+    assert [getattr(owner, name).ta_opd_original for owner, name in mended] == before

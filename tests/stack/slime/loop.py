@@ -79,7 +79,7 @@ class Stack:
             variables = cpu_environment(checkout) | variables
             run = supervise(command, folder / "train.log", env=variables, cwd=checkout.path)
         if run.code:  # it may have left the server in the middle of an update
-            self.student.stop()
+            self.student.kill()
             self.student.launch()
             self.student.wait_until_ready()
         return run
@@ -130,7 +130,7 @@ def stack() -> Iterator[Stack]:
             yield Stack(folder, **servers)
         finally:
             for server in servers.values():
-                server.stop()
+                server.kill()
 
 
 def main() -> int:
