@@ -10,6 +10,7 @@ before a GPU is touched. Exits with 2 and one line on a mistake.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from dataclasses import fields
 
 from slime.rollout.tip_compat import SLIME_OPTIONS, slime_options
 from slime.utils.arguments import parse_args
-from slime.utils.opd_checks import check_settings, check_teachers, fill_in_hooks
+from slime.utils.opd_checks import check_settings, fill_in_hooks
 from ta_opd.option_fields import add_flags, did_you_mean, flag
 from ta_opd.slime_options import SlimeOptions
 
@@ -32,8 +33,11 @@ def parse_opd_args() -> Namespace:
     check_settings(args, options)
     fill_in_hooks(args)
     if args.opd_type == "sglang" and not args.debug_train_only and args.load_debug_rollout_data is None:
+        from slime.rollout.opd_generate import check_generate
+        from slime.utils.opd_teacher_checks import check_teachers
         from slime.utils.processing_utils import load_tokenizer
 
+        check_generate()
         check_teachers(args, options, load_tokenizer(args.hf_checkpoint, trust_remote_code=True))
     return args
 
@@ -59,9 +63,7 @@ def main() -> None:
     except ValueError as error:
         print(f"train_opd.py: error: {error}", file=sys.stderr)
         sys.exit(2)
-    import train
-
-    train.train(args)
+    importlib.import_module(args.opd_entry).train(args)
 
 
 if __name__ == "__main__":

@@ -44,13 +44,13 @@ def pack(teacher_logprob: Tensor, weight: Tensor, valid: Tensor) -> Tensor:
     return torch.stack([teacher_logprob.float(), torch.where(valid, weight.float(), _NOT_VALID)], dim=1)
 
 
-def unpack(rows: Tensor, loss_mask: Tensor) -> Carried:
-    """The parts of rows [R, 2]; of plain log-probs [R] too (a teacher inside the trainer), which are valid by their
-    loss mask, bool [R], and weigh 1 where they are known.
+def unpack(rows: Tensor, loss_mask: Tensor | None = None) -> Carried:
+    """The parts of rows [R, 2]; of plain log-probs [R] too (a teacher inside the trainer), which are valid by
+    `loss_mask`, bool [R], and weigh 1 where they are known.
 
     Raises ValueError on another shape.
     """
-    if rows.ndim == 1:
+    if rows.ndim == 1 and loss_mask is not None:
         return Carried(rows, (rows.isfinite() & loss_mask).to(rows.dtype), loss_mask)
     if rows.ndim != 2 or rows.shape[1] != len(COLUMNS):
         raise ValueError(

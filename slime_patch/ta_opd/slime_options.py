@@ -9,6 +9,7 @@ from .options import NORMALISERS, Options
 
 MASK_TARGETS = ("opd", "loss")
 OVERFLOWS = ("fallback", "truncate", "error")
+ENTRIES = ("train", "train_async")
 WIRES = ("auto", "nested", "flat", "base64")
 
 
@@ -23,7 +24,7 @@ class SlimeOptions(Options):
     task_reward: str = option("none", "task reward of training: none, rm (slime's --rm-type), or module.function")
 
     exact_cmass: bool = option(False, "ask the teacher for its log-probs at the student's top-k: exact C")
-    exact_cmass_max_union: int = option(4096, "largest union of a sample's student top-k ids asked for at once")
+    exact_cmass_max_union: int = option(4096, "most ids asked for at once; long responses lower it")
     exact_cmass_overflow: str = option(
         "fallback", "a larger union: keep the lower bound, ask its most frequent ids, or fail the sample", OVERFLOWS
     )
@@ -35,7 +36,8 @@ class SlimeOptions(Options):
     teacher_attempts: int = option(6, "attempts at transport errors, 429 and 5xx; others are not retried")
     teacher_wire: str = option("auto", "form of the log-probs asked for; auto: the most compact that is offered", WIRES)
     teacher_quarantine: str = option("", "JSONL file of failed requests; empty: quarantine.jsonl in the token bank")
-    max_missing: float = option(0.05, "share of a rollout's valid tokens without a teacher at which the run stops")
+    max_missing: float = option(0.05, "share of a rollout's valid tokens without a signal above which the run stops")
+    entry: str = option("train", "slime's training entry that train_opd.py starts", ENTRIES)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -237,3 +237,18 @@ def test_the_first_of_a_modules_places_is_taken():
     assert first_module("slime.utils.misc", "slime.utils.types").__name__ == "slime.utils.misc"
     with pytest.raises(ImportError, match=r"none of slime\.nowhere\.misc, slime\.utils\.nothing"):
         first_module("slime.nowhere.misc", "slime.utils.nothing")
+
+
+def test_a_selector_that_cannot_score_stops_the_run_and_says_what_records_the_lists():
+    samples = [rollouts.sample(seed, 4) for seed in range(2)]
+    for sample in samples:
+        del sample.opd_student
+    args = arguments(opd_budget_mask="teachability", opd_budget_ratio=0.5, opd_max_missing=0.4)
+    with pytest.raises(RuntimeError, match=r"100\.0% .* no score for teachability.*record_student_topk"):
+        post_process_rewards(args, samples)
+    post_process_rewards(arguments(opd_budget_mask="random", opd_budget_ratio=0.5, opd_max_missing=0.4), samples)
+
+
+def test_settings_are_checked_even_if_another_entry_started_the_run():
+    with pytest.raises(ValueError, match=r"--rollout-temperature 0\.7"):
+        post_process_rewards(arguments(rollout_temperature=0.7), [rollouts.sample(1, 3)])

@@ -1,19 +1,12 @@
-"""What is refused before a run starts; teachers are small HTTP servers on this machine."""
+"""What settings are refused before a run starts."""
 
-import gc
-import json
 import logging
-import socket
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 from slime.rollout.tip_compat import slime_options
-from slime.utils.opd_checks import check_settings, check_teachers, check_tier, fill_in_hooks
+from slime.utils.opd_checks import check_settings, check_tier, fill_in_hooks
 from slime.utils.opd_versions import PATHS, TRAINER_HOOKS
-from slime.utils.processing_utils import load_tokenizer
 
 from .rollouts import arguments
 
@@ -142,95 +135,35 @@ def test_what_an_older_slime_can_do_passes(values):
     check_tier(args, slime_options(args))
 
 
-@contextmanager
-def server(reply, status=200):
-    """A teacher that answers every request by reply(its body); yields its URL and the bodies it was sent."""
-    bodies = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            answer = reply(bodies[-1])
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{http.server_port}/generate", bodies
-        finally:
-            http.shutdown()
-            thread.join()
-
-
-def characters(body, before=(), shift=0):
-    tokens = [*before, *(ord(c) + shift for c in body["text"])]
-    return {"meta_info": {"input_token_logprobs": [(None if i == 0 else -1.0, t, None) for i, t in enumerate(tokens)]}}
-
-
-def ask(*urls):
-    args = arguments(opd_teacher_url=",".join(urls), hf_checkpoint="a/student")
-    check_teachers(args, slime_options(args), load_tokenizer("a/student"))
-
-
-@pytest.mark.parametrize("before", [(), (1,), (1, 2)])
-def test_teachers_that_cut_text_as_the_student_does_pass_with_one_request_and_no_new_token(before, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "")
-    with server(lambda b: characters(b, before)) as (first, bodies), server(characters) as (second, others):
-        ask(first, second)
-    assert len(bodies) == len(others) == 1
-    assert bodies[0]["sampling_params"]["max_new_tokens"] == 0 and bodies[0]["logprob_start_len"] == 0
-    assert bodies[0]["return_logprob"] is True
-
-
 @pytest.mark.parametrize(
-    "reply",
+    ("values", "message"),
     [
-        lambda b: characters(b, shift=1),
-        lambda b: characters({"text": b["text"][:-1]}),
-        lambda b: characters({"text": b["text"] + "x"}),
-        lambda b: characters({"text": ""}),
+        ({"opd_loss": "jsd"}, "--opd-loss jsd is not in this version's trainer"),
+        ({"opd_kl_coef": float("nan")}, "--opd-kl-coef nan"),
+        ({"loss_type": "custom_loss"}, "--loss-type custom_loss"),
+        ({"compute_advantages_and_returns": False}, "--disable-compute-advantages-and-returns"),
+        ({"opd_task_reward": "rm", "rm_type": "math"}, "--opd-task-reward rm does nothing with --opd-type megatron"),
+        ({"opd_token_bank_dir": "bank"}, "--opd-token-bank-dir bank does nothing with --opd-type megatron"),
+        ({"opd_normaliser": "selected"}, "--opd-normaliser selected does nothing with --opd-type megatron"),
     ],
-    ids=["other ids", "shorter", "longer", "nothing"],
 )
-def test_a_teacher_with_another_tokenizer_is_refused_and_named(reply):
-    with server(characters) as (good, _), server(reply) as (url, _), pytest.raises(ValueError) as refused:
-        ask(good, url)
-    assert f"the teacher at {url} does not share the student's tokenizer (a/student)" in str(refused.value)
+def test_a_megatron_teacher_is_checked_too(values, message):
+    with pytest.raises(ValueError, match=message):
+        check(opd_type="megatron", **values)
 
 
-@pytest.mark.parametrize(
-    "reply", [b"<html>", [], {"meta_info": {}}, {"meta_info": None}, {"meta_info": {"input_token_logprobs": None}}]
-)
-def test_an_answer_of_no_sglang_server_is_refused(reply):
-    with server(lambda _: reply) as (url, _), pytest.raises(ValueError, match="does not answer as an SGLang server"):
-        ask(url)
+@pytest.mark.parametrize("opd_type", ["sglang", "megatron"])
+def test_a_plain_run_passes(opd_type):
+    check(opd_type=opd_type)
 
 
-@pytest.mark.parametrize("status", [400, 404, 500])
-def test_an_http_error_is_told_with_its_number(status):
-    with server(lambda _: {}, status) as (url, _), pytest.raises(ValueError) as refused:
-        ask(url)
-    assert f"{url} answers HTTP {status}; --opd-teacher-url is its /generate" in str(refused.value)
-    del refused
-    gc.collect()  # an answer left open would warn here
+def test_a_mask_that_moves_a_terminal_reward_is_refused():
+    with pytest.raises(ValueError, match="reinforce_plus_plus"):
+        check(opd_mask_target="loss", advantage_estimator="reinforce_plus_plus")
+    check(opd_mask_target="opd", advantage_estimator="reinforce_plus_plus")
 
 
-def test_a_teacher_that_cannot_be_reached_is_refused():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{held.getsockname()[1]}/generate"
-        with pytest.raises(ValueError, match=f"the teacher at {url} cannot be reached"):
-            ask(url)
-
-
-@pytest.mark.parametrize("url", ["teacher:1/generate", "no url", "/generate"])
-def test_what_is_no_url_is_refused_with_it(url):
-    with pytest.raises(ValueError, match=url):
-        ask(url)
+def test_one_address_may_not_be_both_teacher_and_reward_server():
+    with pytest.raises(ValueError, match="name the teacher with --opd-teacher-url"):
+        check(rm_type="remote_rm")
+    check(rm_type="remote_rm", opd_teacher_url="http://teacher:1/generate")

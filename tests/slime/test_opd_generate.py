@@ -214,3 +214,14 @@ def test_a_generate_of_another_kind_is_refused(function, monkeypatch):
     monkeypatch.setattr(opd_generate.sglang_rollout, "generate", function)
     with pytest.raises(RuntimeError, match="does not know this version of slime"):
         run(prompt())
+
+
+def test_a_generate_of_another_shape_is_refused_before_a_run_starts(monkeypatch):
+    opd_generate.check_generate()
+
+    async def generate(args, sample, sampling_params):
+        return sample
+
+    monkeypatch.setattr(opd_generate.sglang_rollout, "generate", generate)
+    with pytest.raises(RuntimeError, match="does not call a global `post`"):
+        opd_generate.check_generate()

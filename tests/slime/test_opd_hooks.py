@@ -8,10 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slime.backends.megatron_utils import loss, model, opd_hooks
-from slime.backends.megatron_utils.actor import MegatronTrainRayActor
+from slime.backends.megatron_utils import loss, opd_hooks
 from slime.rollout.on_policy_distillation import post_process_rewards
-from slime.utils.opd_versions import TRAINER_HOOKS
 
 from . import rollouts
 from .rollouts import arguments
@@ -228,36 +226,17 @@ def test_what_the_term_is_made_of_must_be_there(missing, message):
         opd_hooks.compute_advantages(trainer(), data)
 
 
-def test_the_hooks_belong_together():
-    with pytest.raises(ValueError, match=r"needs --custom-megatron-init-path slime\.backends"):
-        opd_hooks.compute_advantages(arguments(), {})
-    for name in TRAINER_HOOKS:
-        with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} must be slime.*; got somebody.else"):
-            opd_hooks.initialize(arguments(**{name: "somebody.else"}))
-        args = arguments()
-        delattr(args, name)
-        with pytest.raises(ValueError, match="got None"):
-            opd_hooks.initialize(args)
-
-
-@pytest.mark.parametrize("whiten", [True, False])
-def test_the_start_takes_whitening_over_and_leaves_other_runs_alone(whiten):
-    args = trainer(whiten)
-    assert args.ta_opd_whiten is whiten and args.normalize_advantages is False
-    opd_hooks.initialize(args)
-    assert args.ta_opd_whiten is whiten and args.normalize_advantages is False
-    off = arguments(use_opd=False, normalize_advantages=whiten, custom_advantage_function_path="x.y")
-    opd_hooks.initialize(off)
-    assert off.normalize_advantages is whiten and not hasattr(off, "ta_opd_whiten")
-
-
-def test_the_start_installs_both_mends(monkeypatch):
-    mended = [(model, "get_batch"), (MegatronTrainRayActor, "load_other_checkpoint")]
-    for owner, name in mended:
-        function = getattr(owner, name)
-        monkeypatch.setattr(owner, name, getattr(function, "ta_opd_original", function))
-    before = [getattr(owner, name) for owner, name in mended]
-    opd_hooks.initialize(arguments(use_opd=False))
-    assert [getattr(owner, name) for owner, name in mended] == before
-    opd_hooks.initialize(arguments())
-    assert [getattr(owner, name).ta_opd_original for owner, name in mended] == before
+@pytest.mark.parametrize("rollout_logprobs", [None, [torch.tensor([-1.0, -2.0])]])
+def test_a_critic_has_values_and_nothing_to_distil(rollout_logprobs):
+    args = rollouts.arguments(ta_opd_whiten=False)
+    data = {
+        "values": [torch.tensor([0.5, 0.25])],
+        "rewards": [2.0],
+        "loss_masks": [torch.ones(2)],
+        "total_lengths": [5],
+        "response_lengths": [2],
+        "teacher_log_probs": [torch.tensor([[-1.0, 1.0], [-3.0, 1.0]])],
+        "rollout_log_probs": rollout_logprobs,
+    }
+    opd_hooks.compute_advantages(args, data)
+    assert data["returns"][0].tolist() == [2.0, 2.0] and data["advantages"][0].tolist() == [2.0, 2.0]

@@ -115,3 +115,22 @@ def test_after_loading_another_checkpoint_the_actors_own_weights_are_back():
         "teacher": "teacher's",
         "ref": "reference's",
     }
+
+
+def test_a_subclass_with_copies_of_the_methods_is_mended_too():
+    """Ray runs the actor as such a subclass."""
+
+    class AsRayRunsIt(MegatronTrainRayActor):
+        def load_other_checkpoint(self, model_tag, path, _ray_trace_ctx=None):
+            return original(self, model_tag, path)
+
+    original = getattr(
+        MegatronTrainRayActor.load_other_checkpoint,
+        "ta_opd_original",
+        MegatronTrainRayActor.load_other_checkpoint,
+    )
+    return_to_actor_after_loading()
+    return_to_actor_after_loading()
+    running = AsRayRunsIt()
+    running.load_other_checkpoint("teacher", "teacher's weights")
+    assert running.weights == "actor" and running.backups["teacher"] == "teacher's weights"

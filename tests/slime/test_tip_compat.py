@@ -163,16 +163,28 @@ def test_an_answer_about_another_response_is_not_used():
     assert batch.scores.disagreement.isnan().all()
 
 
-def test_students_rows_are_cut_or_padded_to_the_response_and_another_k_is_refused():
+def test_students_rows_are_padded_to_the_response_and_another_k_is_refused():
     sample = rollouts.sample(1, 3, K)
     whole = sample.opd_student
-    sample.response_length = 2
-    assert np.array_equal(student_topk(sample, K).ids, whole.ids[:2])
-    assert np.array_equal(student_topk(sample, K).logprobs, whole.logprobs[:2])
     sample.response_length = 5
     assert student_topk(sample, K).ids.tolist() == whole.ids.tolist() + [[NO_TOKEN] * K] * 2
     with pytest.raises(ValueError, match="the student's top-4; --opd-topk-metrics-k is 3"):
         student_topk(sample, 3)
+
+
+def test_more_rows_than_tokens_belong_to_another_response():
+    sample = rollouts.sample(1, 3, K)
+    sample.response_length = 2
+    rows = student_topk(sample, K)
+    assert rows.ids.tolist() == [[NO_TOKEN] * K] * 2 and np.isneginf(rows.logprobs).all()
+
+
+@pytest.mark.parametrize(("groups", "expected"), [([7, 7, 3], [0, 0, 1]), ([None] * 3, [0, 0, 1])])
+def test_slime_v030_tells_rollouts_apart_by_group_id_and_else_by_index(groups, expected):
+    samples = [rollouts.sample(1, 2, K, index=index) for index in (5, 5, 6)]
+    for sample, group in zip(samples, groups, strict=True):
+        sample.group_id = group
+    assert batch_of(samples, options()).rollout.tolist() == expected
 
 
 def test_an_answer_with_lists_of_another_size_keeps_its_log_probs_and_loses_its_lists():

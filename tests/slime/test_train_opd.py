@@ -4,6 +4,7 @@ import sys
 import pytest
 import train
 import train_opd
+from slime.utils import opd_teacher_checks
 from slime.utils.opd_versions import PATHS
 
 WORDS = ("--use-opd", "--opd-type", "sglang", "--rm-url", "http://127.0.0.1:1/generate")
@@ -18,7 +19,9 @@ def start(monkeypatch):
         train.STARTED.clear()
         asked.clear()
         monkeypatch.setattr(sys, "argv", ["train_opd.py", *words])
-        monkeypatch.setattr(train_opd, "check_teachers", lambda args, options, tokenizer: asked.append(options))
+        monkeypatch.setattr(
+            opd_teacher_checks, "check_teachers", lambda args, options, tokenizer: asked.append(options)
+        )
         train_opd.main()
         return train.STARTED[0]
 

@@ -39,6 +39,7 @@ VALUES = {
     "teacher_wire": "nested",
     "teacher_quarantine": "failed.jsonl",
     "max_missing": 0.5,
+    "entry": "train_async",
 }
 
 

@@ -20,13 +20,16 @@ from typing import Any
 from slime.rollout.opd_rewards import normalise_rewards, reward_value, without_reward
 from slime.rollout.tip_compat import (
     apply_mask,
+    asks_teacher,
     batch_of,
     select,
     slime_options,
     statistics,
     student_topk,
+    teacher_urls,
     write_token_bank,
 )
+from slime.utils.opd_checks import check_settings
 from slime.utils.opd_versions import PATHS, log_rollout_metrics, trainer_unpacks
 from ta_opd.rollout_metrics import SAMPLE_METRICS, ratios
 from ta_opd.slime_options import SlimeOptions
@@ -61,7 +64,8 @@ def post_process_rewards(args: Namespace, samples: list[Any]) -> tuple[list[floa
     """slime's --custom-reward-post-process-path: (raw rewards, rewards normalised by group as slime does).
 
     With OPD on, also selects the tokens to distil and writes the mask, the carrier and the token bank. Raises
-    RuntimeError when more than --opd-max-missing of the valid tokens have no teacher.
+    RuntimeError when more than --opd-max-missing of the valid tokens have no signal to select by, ValueError, on its
+    first call, for settings under which the numbers would be wrong (slime.utils.opd_checks).
     """
     for sample in without_reward(samples):
         # slime itself would fail here: an aborted sample never reached its reward, so it may not train on one.
@@ -69,7 +73,11 @@ def post_process_rewards(args: Namespace, samples: list[Any]) -> tuple[list[floa
     raw = [reward_value(args, sample) for sample in samples]
     rewards = normalise_rewards(args, samples, raw)
     if asks_teacher(args) and samples:
-        distil(args, samples, slime_options(args))
+        options = slime_options(args)
+        if not hasattr(args, "ta_opd_checked"):
+            check_settings(args, options)
+            args.ta_opd_checked = True
+        distil(args, samples, options)
     return raw, rewards
 
 
@@ -97,22 +105,29 @@ def distil(args: Namespace, samples: Sequence[Any], options: SlimeOptions) -> No
     else:
         metrics |= ratios(SAMPLE_METRICS, of_samples.sum(0))
     log_rollout_metrics(args, rollout_id, metrics)
-    check_missing(ratios(SAMPLE_METRICS, of_samples.sum(0)).get("missing_share", 0.0), batch.failures(), options)
+    check_missing(
+        missing=ratios(SAMPLE_METRICS, of_samples.sum(0)).get("missing_share", 0.0),
+        not_scored=selection.not_scored / max(selection.valid, 1),
+        failures=batch.failures(),
+        options=options,
+    )
 
 
-def check_missing(share: float, failures: dict[str, int], options: SlimeOptions) -> None:
-    """Raises RuntimeError when the share of valid tokens without a teacher is above --opd-max-missing."""
-    if share > options.max_missing:
+def check_missing(missing: float, not_scored: float, failures: dict[str, int], options: SlimeOptions) -> None:
+    """Raises RuntimeError when the share of valid tokens without a teacher, or without a score to be selected by, is
+    above --opd-max-missing."""
+    limit = f"--opd-max-missing allows {options.max_missing:.1%}"
+    if missing > options.max_missing:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(failures.items())) or "single tokens"
         raise RuntimeError(
-            f"{share:.1%} of the rollout's valid tokens have no teacher; --opd-max-missing allows "
-            f"{options.max_missing:.1%}. Samples that failed: {reasons}"
+            f"{missing:.1%} of the rollout's valid tokens have no teacher; {limit}. Samples that failed: {reasons}"
         )
-
-
-def asks_teacher(args: Namespace) -> bool:
-    """OPD with a teacher behind a server is on."""
-    return bool(getattr(args, "use_opd", False)) and getattr(args, "opd_type", None) == "sglang"
+    if not_scored > options.max_missing:
+        raise RuntimeError(
+            f"{not_scored:.1%} of the rollout's valid tokens have no score for {options.budget_mask}; {limit}. The "
+            f"student's top-k is recorded by {PATHS['custom_generate_function_path']}, and in a generate function of "
+            "your own by slime.rollout.opd_generate.record_student_topk"
+        )
 
 
 def is_evaluation(sample: Any) -> bool:
@@ -191,15 +206,6 @@ async def ask_teacher(args: Namespace, sample: Any, options: SlimeOptions) -> Te
         label=f"sample {sample.index}",
     )
     return await client_for(options, teacher_urls(args, options)).score(request)
-
-
-def teacher_urls(args: Namespace, options: SlimeOptions) -> list[str]:
-    """The teacher's /generate URLs: --opd-teacher-url, else --rm-url. Raises ValueError when there is none."""
-    given = options.teacher_url or getattr(args, "rm_url", None) or ""
-    urls = [url.strip() for url in given.split(",") if url.strip()]
-    if not urls:
-        raise ValueError("OPD with --opd-type sglang needs the teacher's URL: --opd-teacher-url or --rm-url")
-    return urls
 
 
 def remember_rollout(

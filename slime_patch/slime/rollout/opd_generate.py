@@ -39,9 +39,15 @@ async def generate(args: Namespace, sample: Any, sampling_params: dict[str, Any]
 
     start = sample.response_length
     sample = await _with_post(sglang_rollout.generate, post)(args, sample, sampling_params)
+    assert len(answers) <= 1, "slime's generate makes one request"
     for meta_info in answers:
         record_student_topk(sample, meta_info, k, start)
     return sample
+
+
+def check_generate() -> None:
+    """Raises RuntimeError where slime's generate is not the one this module knows."""
+    _with_post(sglang_rollout.generate, sglang_rollout.post)
 
 
 def record_student_topk(sample: Any, meta_info: dict[str, Any], k: int, start: int) -> None:

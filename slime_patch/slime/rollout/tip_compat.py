@@ -47,6 +47,17 @@ def slime_options(args: Namespace) -> SlimeOptions:
     return SlimeOptions.from_namespace(args)
 
 
+def asks_teacher(args: Namespace) -> bool:
+    """OPD with a teacher behind a server is on."""
+    return bool(getattr(args, "use_opd", False)) and getattr(args, "opd_type", None) == "sglang"
+
+
+def teacher_urls(args: Namespace, options: SlimeOptions) -> list[str]:
+    """The teacher's /generate URLs: --opd-teacher-url, else --rm-url; none where every sample names its own."""
+    given = options.teacher_url or getattr(args, "rm_url", None) or ""
+    return [url.strip() for url in given.split(",") if url.strip()]
+
+
 @dataclass(frozen=True)
 class Batch:
     """A rollout batch of B samples and N response tokens, flat, samples one after another.
@@ -102,7 +113,10 @@ def batch_of(samples: Sequence[Any], options: SlimeOptions) -> Batch:
 
 
 def _rollout_key(sample: Any, index: int) -> Any:
-    """What slime tells rollouts apart by: samples that were split from one share their rollout_id."""
+    """What slime tells rollouts apart by: samples that were split from one share their rollout_id (v0.3.0: group_id,
+    else their index)."""
+    if hasattr(sample, "group_id"):
+        return ("rollout", sample.index if sample.group_id is None else sample.group_id)
     shared = getattr(sample, "rollout_id", None)
     return index if shared is None else ("rollout", shared)
 
@@ -123,13 +137,14 @@ def loss_mask(sample: Any) -> np.ndarray:
 
 
 def student_topk(sample: Any, k: int) -> TopKRows:
-    """The student's top-k [R, k] at each response token; missing rows where it was not recorded."""
+    """The student's top-k [R, k] at each response token; missing rows where it was not recorded, and all of them where
+    there are more rows than tokens: they belong to another response."""
     rows = getattr(sample, "opd_student", None)
     rows = TopKRows.missing(0, k) if rows is None else rows
     if rows.k != k:
         raise ValueError(f"a sample holds the student's top-{rows.k}; --opd-topk-metrics-k is {k}")
     if len(rows) > sample.response_length:
-        rows = TopKRows(rows.ids[: sample.response_length], rows.logprobs[: sample.response_length])
+        rows = TopKRows.missing(0, k)
     return (
         rows
         if len(rows) == sample.response_length

@@ -48,7 +48,7 @@ class TeacherClient:
 
     counts: "scored", "retries", "nonfinite_tokens", "union_overflow", "wire_<form>", and each reason of a failure:
     "transport", "timeout", "http_<status>", "no_prompt", "too_long", "out_of_vocabulary" and those of
-    sglang_wire.decode. Raises ValueError for what is no URL of a teacher.
+    wire.decode. Raises ValueError for what is no URL of a teacher.
     """
 
     def __init__(self, options: SlimeOptions, urls: Sequence[str]) -> None:
@@ -175,9 +175,12 @@ class TeacherClient:
 
     def _choose(self, request: ScoreRequest, course: _Course) -> Server:
         if request.url is not None:
-            return self._server(request.url)
+            try:
+                return self._server(request.url)
+            except ValueError as error:
+                raise TeacherFault("bad_url", str(error)) from error
         if not self._own:
-            raise ValueError(f"no teacher for sample {request.label!r}: give --opd-teacher-url or --rm-url")
+            raise TeacherFault("no_teacher", "give --opd-teacher-url or --rm-url")
         return least_loaded(self._own, course.tried)
 
     def _server(self, url: str) -> Server:
@@ -225,10 +228,12 @@ def client_for(options: SlimeOptions, urls: Iterable[str]) -> TeacherClient:
     Raises RuntimeError where no event loop runs, ValueError for what is no URL of a teacher.
     """
     loop = asyncio.get_running_loop()
-    for key in [key for key in _clients if key[0].is_closed()]:
-        closing = loop.create_task(_clients.pop(key).close())
-        _closing.add(closing)
-        closing.add_done_callback(_closing.discard)
+    for key in [key for key in list(_clients) if key[0].is_closed()]:
+        client = _clients.pop(key, None)
+        if client is not None:
+            closing = loop.create_task(client.close())
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
     key = (loop, options, tuple(urls))
     if key not in _clients or _clients[key].closed:
         _clients[key] = TeacherClient(options, key[2])

@@ -17,7 +17,7 @@ from ..support import NO_TOKEN
 
 
 @dataclass(frozen=True)
-class Union:
+class AskedIds:
     """ids: int32 [U], ascending, what to ask for; empty where nothing is. overflowed: there were more than may be
     asked for."""
 
@@ -25,7 +25,7 @@ class Union:
     overflowed: bool
 
 
-def union_of(student_ids: NDArray[np.int32], vocabulary: int, most: int, overflow: str) -> Union:
+def union_of(student_ids: NDArray[np.int32], vocabulary: int, most: int, overflow: str) -> AskedIds:
     """The ids to ask for: those of student_ids int32 [R, K_S] that the teacher has, each once.
 
     Where there are more than `most`: none of them (overflow "fallback" or "error"), or the `most` most frequent
@@ -34,9 +34,9 @@ def union_of(student_ids: NDArray[np.int32], vocabulary: int, most: int, overflo
     held = student_ids[(student_ids >= 0) & (student_ids < vocabulary)]
     ids, counts = np.unique(held, return_counts=True)
     if len(ids) <= most:
-        return Union(ids.astype(np.int32), overflowed=False)
+        return AskedIds(ids.astype(np.int32), overflowed=False)
     kept = np.sort(np.lexsort((ids, -counts))[:most]) if overflow == "truncate" else slice(0)
-    return Union(ids[kept].astype(np.int32), overflowed=True)
+    return AskedIds(ids[kept].astype(np.int32), overflowed=True)
 
 
 def look_up(ids: NDArray[np.int32], logprobs: NDArray[np.float32], wanted: NDArray[np.int32]) -> NDArray[np.float32]:

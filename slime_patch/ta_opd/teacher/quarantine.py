@@ -21,6 +21,7 @@ class Quarantine:
     def __init__(self, path: str | Path | None) -> None:
         self.path = None if path is None else Path(path)
         self._seen: Counter[str] = Counter()
+        self._broken = False
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -29,9 +30,14 @@ class Quarantine:
         self._seen[reason] += 1
         if self._seen[reason] == 1 or self._seen[reason] % _LOGGED_EVERY == 0:
             logger.warning("no teacher signal (%s, %d so far): %s", reason, self._seen[reason], about)
-        if self.path is not None:
+        if self.path is not None and not self._broken:
             line = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "reason": reason, **about}
-            _append(self.path, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            try:
+                _append(self.path, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            except OSError as error:
+                # The note is not worth the run; the count and the log keep it.
+                self._broken = True
+                logger.warning("no more lines go to %s: %s", self.path, error)
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from ..slime_options import SlimeOptions
 from .answer import TeacherFault
-from .exact_support import Union, union_of
+from .exact_support import AskedIds, union_of
 from .servers import ServerFacts
 from .wire import Question
+
+MOST_ASKED = 2**23
+"""Log-probs at asked ids in one answer, positions x ids: some 200 MB of JSON, whatever the union may hold."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ def question_for(request: ScoreRequest, facts: ServerFacts, options: SlimeOption
         first = int(np.argmax(outside))
         known = f"0..{facts.vocabulary - 1}"
         raise TeacherFault("out_of_vocabulary", f"token {first} is {tokens[first]}; the teacher has {known}")
-    union = Union(np.empty(0, np.int32), overflowed=False)
+    union = AskedIds(np.empty(0, np.int32), overflowed=False)
     if request.student_ids is not None:
-        most, overflow = options.exact_cmass_max_union, options.exact_cmass_overflow
+        most = min(options.exact_cmass_max_union, max(1, MOST_ASKED // max(request.response_length, 1)))
+        overflow = options.exact_cmass_overflow
         union = union_of(request.student_ids, facts.vocabulary, most, overflow)
         if union.overflowed and overflow == "error":
-            raise TeacherFault("union_overflow", f"more than --opd-exact-cmass-max-union {most} ids")
+            raise TeacherFault("union_overflow", f"more than {most} ids (--opd-exact-cmass-max-union)")
     return Question(
         tokens,
         request.response_length,

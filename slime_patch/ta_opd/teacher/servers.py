@@ -108,8 +108,8 @@ def generate_url(url: str) -> str:
 async def probe(session: Any, url: str) -> ServerFacts:
     """Ask a server for its facts.
 
-    Raises PassingFault where it cannot be reached, ValueError where its vocabulary cannot be learnt: a token id beyond
-    it kills a server, so nothing is sent unchecked.
+    Raises PassingFault where it cannot be reached, TeacherFault "vocabulary_unknown" where its vocabulary cannot be
+    learnt: a token id beyond it kills a server, so nothing is sent unchecked.
     """
     base = url.removesuffix("/generate")
     model = await _told(session, base, ("/model_info", "/get_model_info"))
@@ -117,10 +117,10 @@ async def probe(session: Any, url: str) -> ServerFacts:
     model_path = str(model.get("model_path") or server.get("model_path") or "")
     vocabulary = await _vocabulary_told(session, url) or _vocabulary_in(model_path)
     if vocabulary is None:
-        raise ValueError(
-            f"the vocabulary of the teacher at {url} is not known: it names no range of token ids (SGLang 0.5.15 does) "
-            f"and {model_path or 'its model path'}/config.json has no vocab_size on this host; upgrade the server or "
-            f"copy that config.json to the same path here (--opd-teacher-url)"
+        raise TeacherFault(
+            "vocabulary_unknown",
+            f"{url} names no range of token ids (SGLang 0.5.15 does) and {model_path or 'its model path'}/config.json "
+            "has no vocab_size here: upgrade the server or copy that config.json to the same path on this host",
         )
     # A server takes fewer tokens than either number says.
     limit = server.get("max_req_input_len")

@@ -166,6 +166,8 @@ def _flat(meta: Any, question: Question) -> tuple[Ints, Floats]:
         ids = _from_bytes(meta.input_top_logprobs_idx_flat_b64, meta.input_top_logprobs_idx_flat_b64_dtype)
         logprobs = _from_bytes(meta.input_top_logprobs_val_flat_b64, meta.input_top_logprobs_val_flat_b64_dtype)
     else:
+        if meta.input_top_logprobs_idx_flat is None:
+            raise ValueError("flat top-k without its ids")
         ids = np.array(meta.input_top_logprobs_idx_flat, np.int64)
         logprobs = np.array(meta.input_top_logprobs_val_flat, np.float64)
     shape = meta.input_top_logprobs_shape

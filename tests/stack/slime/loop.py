@@ -24,6 +24,7 @@ from .processes import running
 from .training_log import Metrics, parse
 
 LIMIT_S = 900
+HIGHEST_PORT = 65535 - 10000  # SGLang opens another one 10000 above
 MODEL_FLAGS = shlex.split("""
 --num-layers 2 --hidden-size 128 --ffn-hidden-size 256 --num-attention-heads 4 --group-query-attention
 --num-query-groups 2 --kv-channels 32 --qk-layernorm --normalization RMSNorm --norm-epsilon 1e-6 --swiglu
@@ -107,6 +108,13 @@ def supervise(command: list[str], log: Path, **options) -> Run:
     return Run(-1 if code is None else code, seconds, text, found.get("rollout", {}), found.get("step", {}))
 
 
+def make_server(model: Path, log: Path) -> SglangServer:
+    while True:
+        server = SglangServer(interpreter(), model, log, ("--disable-radix-cache",))
+        if server.port <= HIGHEST_PORT:
+            return server
+
+
 @contextlib.contextmanager
 def stack() -> Iterator[Stack]:
     """Tiny models and both servers, until the block ends."""
@@ -118,10 +126,7 @@ def stack() -> Iterator[Stack]:
         models = write_tiny_models(folder)
         rows = [{"prompt": f"{a}+{b}=", "label": str(a + b)} for a in range(32) for b in range(32)]
         (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        flags = ("--disable-radix-cache",)
-        servers = {
-            which: SglangServer(interpreter(), model, folder / f"{which}.log", flags) for which, model in models.items()
-        }
+        servers = {which: make_server(model, folder / f"{which}.log") for which, model in models.items()}
         try:
             for server in servers.values():
                 server.launch()

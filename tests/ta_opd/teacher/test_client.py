@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from dataclasses import replace
 
 import aiohttp
 import numpy as np
@@ -150,11 +151,10 @@ def test_the_vocabulary_comes_from_the_model_where_the_server_does_not_tell_it(t
     with_teachers(scenario, FakeTeacher(tells_vocabulary=False, model_path=str(tmp_path)))
 
 
-def test_an_unknown_vocabulary_is_an_error_that_says_what_to_do():
+def test_a_server_of_unknown_vocabulary_is_sent_nothing(caplog):
     async def scenario(client, teacher):
-        with pytest.raises(ValueError, match=r"vocabulary of the teacher .* copy that config\.json"):
-            await client.score(sample())
-        assert not teacher.payloads
+        assert (await client.score(sample())).failure == "vocabulary_unknown"
+        assert not teacher.payloads and "copy that config.json" in caplog.text
 
     with_teachers(scenario, FakeTeacher(tells_vocabulary=False))
 
@@ -237,9 +237,17 @@ def test_a_servers_address_without_a_path_means_its_generate():
     assert teacher_servers.generate_url("http://a:1") == teacher_servers.generate_url("http://a:1/generate/")
 
 
-def test_a_client_without_any_url_says_which_flag_names_one():
+def test_a_client_without_any_url_says_which_flag_names_one(caplog):
     async def scenario(client):
-        with pytest.raises(ValueError, match="--opd-teacher-url or --rm-url"):
-            await client.score(sample())
+        assert (await client.score(sample())).failure == "no_teacher"
+        assert "--opd-teacher-url or --rm-url" in caplog.text
 
     with_teachers(scenario)
+
+
+def test_a_samples_url_that_is_none_costs_that_sample_alone():
+    async def scenario(client, teacher):
+        assert (await client.score(replace(sample(), url="teacher-7"))).failure == "bad_url"
+        assert not (await client.score(sample())).failure
+
+    with_teachers(scenario, FakeTeacher())

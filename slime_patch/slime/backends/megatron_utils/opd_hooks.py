@@ -64,6 +64,10 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
     if not hasattr(args, "ta_opd_whiten"):
         raise ValueError(f"the advantage hook needs --custom-megatron-init-path {PATHS['custom_megatron_init_path']}")
     student = rollout_data.get("rollout_log_probs" if args.use_rollout_logprobs else "log_probs")
+    if student is None and rollout_data.get("values") is not None:
+        # A critic, which slime gives the actor's hooks: it has values to fit and nothing to distil.
+        loss.compute_advantages_and_returns(_base(args), rollout_data)
+        return
     if student is None:
         raise ValueError("OPD needs the student's log-probs; neither the trainer nor the rollout gave them")
     if rollout_data.get("teacher_log_probs") is None:
@@ -72,12 +76,10 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
             f"--custom-reward-post-process-path must be {PATHS['custom_reward_post_process_path']}"
         )
     carried = [
-        unpack(rows.to(device=log_s.device), _loss_mask(rollout_data, index))
+        unpack(rows.to(device=log_s.device), None if rows.ndim == 2 else _loss_mask(rollout_data, index))
         for index, (rows, log_s) in enumerate(zip(rollout_data["teacher_log_probs"], student, strict=True))
     ]
-    base = copy.copy(args)
-    base.use_opd, base.custom_advantage_function_path, base.normalize_advantages = False, None, args.ta_opd_whiten
-    loss.compute_advantages_and_returns(base, rollout_data)
+    loss.compute_advantages_and_returns(_base(args), rollout_data)
     reverse_kl = [
         torch.where(rows.known, log_s - rows.teacher_logprob, 0) for log_s, rows in zip(student, carried, strict=True)
     ]
@@ -87,6 +89,13 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
     ]
     rollout_data["teacher_log_probs"] = student
     rollout_data[_CARRIED] = _Term(carried, reverse_kl)
+
+
+def _base(args: Namespace) -> Namespace:
+    """slime's arguments without OPD and without this hook."""
+    base = copy.copy(args)
+    base.use_opd, base.custom_advantage_function_path, base.normalize_advantages = False, None, args.ta_opd_whiten
+    return base
 
 
 def _loss_mask(rollout_data: dict[str, Any], index: int) -> Tensor:

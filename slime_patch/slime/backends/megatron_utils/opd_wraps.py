@@ -59,4 +59,11 @@ def return_to_actor_after_loading() -> None:
 
         return load_then_return
 
-    wrap(MegatronTrainRayActor, "load_other_checkpoint", ("self", "model_tag", "path"), make)
+    # Ray gives the actor's class a subclass with copies of its methods, which does not see the class change.
+    for owner in _with_subclasses(MegatronTrainRayActor):
+        if owner is MegatronTrainRayActor or "load_other_checkpoint" in vars(owner):
+            wrap(owner, "load_other_checkpoint", ("self", "model_tag", "path"), make)
+
+
+def _with_subclasses(cls: type) -> list[type]:
+    return [cls, *(each for sub in cls.__subclasses__() for each in _with_subclasses(sub))]

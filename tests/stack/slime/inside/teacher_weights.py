@@ -7,15 +7,18 @@ Prints the weight that the first update would send to the rollout engines.
 import sys
 from types import SimpleNamespace
 
+import ray
 import torch
 from slime.backends.megatron_utils import actor as actor_module
 from slime.utils.tensor_backper import TensorBackuper
 
 ACTOR, TEACHER = 0.0, 1.0
+# What runs in a worker: a subclass, made before the actor starts, on which Ray puts a copy of every method.
+ACTOR_CLASS = ray.remote(num_gpus=1)(actor_module.MegatronTrainRayActor).__ray_metadata__.modified_class
 
 
 def make_actor():
-    actor = object.__new__(actor_module.MegatronTrainRayActor)
+    actor = object.__new__(ACTOR_CLASS)
     actor.args = SimpleNamespace(
         load="actor", no_load_optim=False, no_load_rng=False, finetune=False, ckpt_step=None, opd_teacher_ckpt_step=None
     )

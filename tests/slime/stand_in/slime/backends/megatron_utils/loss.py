@@ -5,7 +5,8 @@ from slime.utils.misc import load_function
 
 
 def compute_advantages_and_returns(args, rollout_data):
-    log_probs = rollout_data["rollout_log_probs" if args.use_rollout_logprobs else "log_probs"]
+    log_probs = rollout_data.get("rollout_log_probs" if args.use_rollout_logprobs else "log_probs")
+    log_probs = rollout_data["values"] if log_probs is None else log_probs
     if args.custom_advantage_function_path is not None:
         load_function(args.custom_advantage_function_path)(args, rollout_data)
         advantages, returns = rollout_data["advantages"], rollout_data["returns"]
