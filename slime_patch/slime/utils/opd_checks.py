@@ -56,8 +56,9 @@ _LEFT_OUT = {
 
 def check_settings(args: Namespace, options: SlimeOptions) -> None:
     """Raises ValueError for settings under which the numbers would be wrong."""
-    if not 0 <= args.opd_kl_coef < math.inf:
-        raise ValueError(f"--opd-kl-coef {args.opd_kl_coef} is outside 0 or more")
+    coefficient = getattr(args, "opd_kl_coef", 1.0)
+    if not 0 <= coefficient < math.inf:
+        raise ValueError(f"--opd-kl-coef {coefficient} is outside 0 or more")
     if options.loss != "sampled_token":
         raise ValueError(f"--opd-loss {options.loss} is not in this version's trainer; it has sampled_token")
     options.check_read()
@@ -128,7 +129,7 @@ def check_tier(args: Namespace, options: SlimeOptions) -> None:
             f"--opd-mask-target {options.mask_target} needs slime v0.3.0 or later; this one has no advantage hook, so "
             "only --opd-mask-target loss works"
         )
-    if options.normaliser == "selected" and not args.calculate_per_token_loss:
+    if options.normaliser == "selected" and not getattr(args, "calculate_per_token_loss", False):
         raise ValueError("--opd-normaliser selected needs slime v0.3.0 or later, or --calculate-per-token-loss")
     if getattr(args, "normalize_advantages", False):
         raise ValueError(
