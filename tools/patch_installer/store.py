@@ -63,7 +63,10 @@ class Store:
 
     def read_manifest(self) -> Manifest | None:
         data = self.read_json(self.manifest_path)
-        return None if data is None else Manifest.from_json(data)
+        try:
+            return None if data is None else Manifest.from_json(data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Refused(f"{self.manifest_path} is no record of this installer ({error!r}); restore it") from error
 
     def interrupted(self) -> bool:
         """Whether a run ended early, or has not ended: a journal, or our directory without a manifest."""
@@ -79,8 +82,9 @@ class Store:
             raise Refused(
                 f"{path} is unreadable ({error}); restore it, or remove {self.directory} and start over"
             ) from error
-        if data.get("format") != FORMAT:
-            raise Refused(f"{path} was written by another release of this installer (format {data.get('format')!r})")
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise Refused(f"{path} was written by another release of this installer (format {found!r})")
         return data
 
     def write_json(self, path: Path, data: dict) -> None:

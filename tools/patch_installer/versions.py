@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .patch_tree import Refused, text_digest
 
-SUPPORT = {"full": "everything", "masks": "token selection (masks) only, no full-distribution losses"}
+SUPPORT = {"full": "everything", "masks": "token selection in the loss mask only, as it has no advantage hook"}
 UNKNOWN = "?"  # the upstream content of a file is out of reach: the patch's own file stands in its place
 
 

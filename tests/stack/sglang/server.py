@@ -87,9 +87,13 @@ class SglangServer:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free and leaves room for SGLang's second one, 10,000 above it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port <= 65_535 - 10_000:
+            return port
 
 
 def sglang_version(python: str) -> str:

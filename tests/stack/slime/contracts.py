@@ -27,16 +27,15 @@ class Contract:
     variables: dict[str, str] = field(default_factory=dict)
     plugin: str | None = None
 
-    def run(self, checkout: Checkout, path: str) -> tuple[Outcomes, Outcomes, str]:
-        """The outcomes of the contract's own test, those of the other tests of its file, and what was printed."""
+    def run(self, checkout: Checkout, path: str) -> tuple[Outcomes, str]:
+        """The outcomes of the contract's own tests, and what the whole file printed."""
         variables = {f"SLIME_CONTRACT_{self.variable}_PATH": path, **self.variables}
         folders = []
         if self.plugin:
             variables["PYTEST_ADDOPTS"] = f"-p {self.plugin}"
             folders.append(INSIDE)
         outcomes, text = run_tests(checkout, [f"{FOLDER}/{self.file}"], *folders, **variables)
-        contract = {test: outcome for test, outcome in outcomes.items() if self.test in test}
-        return contract, {test: outcome for test, outcome in outcomes.items() if test not in contract}, text
+        return {test: outcome for test, outcome in outcomes.items() if self.test in test}, text
 
 
 CONTRACTS = (

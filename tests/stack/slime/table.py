@@ -33,7 +33,12 @@ def age(name: str) -> tuple[bool, str]:
 
 
 def cell(parts: dict[str, str]) -> str:
-    return "<br>".join(f"{part}: {result}" if part else result for part, result in parts.items()) or "-"
+    """Parts with the same result stand together: `full, random: 2 rollouts`."""
+    together: dict[str, list[str]] = {}
+    for part, result in parts.items():
+        together.setdefault(result, []).append(part)
+    lines = [f"{', '.join(names)}: {result}" if any(names) else result for result, names in together.items()]
+    return "<br>".join(lines) or "-"
 
 
 if __name__ == "__main__":

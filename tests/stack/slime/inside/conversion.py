@@ -156,7 +156,7 @@ def check_packed(made, samples, data):
             assert rows.dtype == torch.float32 and same(rows, packed[index].float()), index
             assert rank["total_lengths"][place] == PROMPTS[index] + LENGTHS[index]
             check_context_parallel(rows, rank["total_lengths"][place], LENGTHS[index])
-    return {"kept": kept, "valid": valid, "dp": DP, "cp": CP_SIZES}
+    return {"kept": kept, "valid": valid, "dp": DP, "cp": "1, 2, 4"}
 
 
 def check_mask(made, samples, data):
