@@ -47,7 +47,7 @@ def test_check_changes_nothing_and_lists_every_file(trees, pristine):
     assert code == 0
     assert f"replace {REPLACED}" in text
     assert "new     train_opd.py" in text
-    assert "slime v9.1: supports token selection (masks) only" in text
+    assert "slime v9.1: supports token selection in the loss mask only" in text
     assert snapshot(trees.slime) == pristine
     assert not (trees.slime / ".ta_opd_patch").exists()
 
