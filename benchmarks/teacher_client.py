@@ -4,8 +4,9 @@
     python benchmarks/teacher_client.py --length 1024 --in-flight 64        # ours alone, small
 
 A server in a process of its own sends answers serialised beforehand, in SGLang's forms; every measurement is a fresh
-process. Ours: TeacherClient.score() up to the arrays of a TeacherSignal. slime's: reward_func and post_process_rewards
-of SLIME_DIR/slime/rollout/on_policy_distillation.py, with a stand-in for its Sample and its image encoder.
+process. Client: TeacherClient.score() up to the arrays of a TeacherSignal. Hooks: our whole path, reward_func and
+post_process_rewards, which scores every token where there are lists and packs the carrier. slime's: the same two
+functions of SLIME_DIR/slime/rollout/on_policy_distillation.py, with a stand-in for its Sample and its image encoder.
 
 slime asks for sampled log-probs only (K = 0, the first row). In the other rows it is sent the nested form of the same
 numbers, byte for byte the body that ours gets in the nested rows, whatever it asked for: it reads all of it and keeps
@@ -28,14 +29,15 @@ import subprocess
 import sys
 import time
 import types
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ta_opd.slime_options import SlimeOptions
-from ta_opd.teacher.client import TeacherClient
+from ta_opd.teacher.client import TeacherClient, client_for
 from ta_opd.teacher.request import ScoreRequest
-from ta_opd.teacher.signal import TeacherSignal
+from ta_opd.teacher.signal import TeacherSignal, TopKRows
 
 VOCABULARY = 151_936
 PROMPT = 512
@@ -163,24 +165,85 @@ class OurRun:
         self.loop.close()
 
 
-def slime_run(url: str, length: int, slime_dir: str) -> Any:
-    def module(name: str, **names: Any) -> None:
+def stand_in_modules(**modules: dict[str, Any]) -> None:
+    """Modules of slime by name (dots as __), holding these names."""
+    for name, names in modules.items():
+        name = name.replace("__", ".")
         sys.modules[name] = types.ModuleType(name)
         sys.modules[name].__dict__.update(names)
 
-    class Sample:
-        multimodal_inputs = None
 
-        def __init__(self, tokens: list[int]) -> None:
-            self.tokens, self.response_length, self.reward = tokens, length, None
+class Sample:
+    """What the reward hooks read and write of slime's Sample."""
 
-        def get_reward_value(self, args: Any) -> Any:
-            return self.reward
+    class Status(Enum):
+        COMPLETED = "completed"
+        ABORTED = "aborted"
+        TRUNCATED = "truncated"
 
-    for package in ("slime", "slime.utils"):
-        module(package)
-    module("slime.utils.processing_utils", encode_image_for_rollout_engine=None)
-    module("slime.utils.types", Sample=Sample)
+    multimodal_inputs = loss_mask = rollout_id = custom_rm_path = None
+    remove_sample, status = False, Status.COMPLETED
+
+    def __init__(self, tokens: list[int], length: int, student: TopKRows | None = None) -> None:
+        self.tokens, self.response_length, self.reward, self.metadata = tokens, length, None, {}
+        self.index, self.group_index, self.rollout_log_probs = 0, 0, [-1.0] * length
+        if student is not None:
+            self.opd_student = student
+
+    def get_reward_value(self, args: Any) -> Any:
+        return self.reward
+
+
+class HooksRun:
+    """Our reward hooks over one event loop, as in training; keeping every token, as slime does."""
+
+    def __init__(self, url: str, length: int, k: int) -> None:
+        sys.path.insert(0, str(Path(__file__).parents[1] / "slime_patch"))
+        stand_in_modules(slime__utils__misc={"load_function": None})
+        from slime.rollout import on_policy_distillation as hooks
+        from slime.utils.opd_versions import PATHS
+
+        self.hooks, self.length, self.tokens = hooks, length, tokens_of(length)
+        self.student = TopKRows(*top_k_of(length, k)) if k else None
+        self.args = argparse.Namespace(
+            use_opd=True,
+            opd_type="sglang",
+            opd_topk_metrics_k=k,
+            rm_url=url,
+            rm_type=None,
+            ta_opd_rollout=0,
+            custom_advantage_function_path=PATHS["custom_advantage_function_path"],
+        )
+        self.loop = asyncio.new_event_loop()
+
+    def __call__(self, n: int) -> list[Any]:
+        samples = [Sample(self.tokens, self.length, self.student) for _ in range(n)]
+        for sample, value in zip(samples, self.loop.run_until_complete(self._rewards(samples)), strict=True):
+            sample.reward = value
+        self.hooks.post_process_rewards(self.args, samples)
+        return [sample.teacher_log_probs for sample in samples]
+
+    async def _rewards(self, samples: list[Sample]) -> list[Any]:
+        return await self.hooks.reward_func(self.args, samples)
+
+    def close(self) -> None:
+        async def close_client() -> None:
+            options = tip_compat.slime_options(self.args)
+            await client_for(options, tip_compat.teacher_urls(self.args, options)).close()
+
+        from slime.rollout import tip_compat
+
+        self.loop.run_until_complete(close_client())
+        self.loop.close()
+
+
+def slime_run(url: str, length: int, slime_dir: str) -> Any:
+    stand_in_modules(
+        slime={},
+        slime__utils={},
+        slime__utils__processing_utils={"encode_image_for_rollout_engine": None},
+        slime__utils__types={"Sample": Sample},
+    )
     path = Path(slime_dir) / "slime" / "rollout" / "on_policy_distillation.py"
     spec = importlib.util.spec_from_file_location("slimes_own", path)
     upstream = importlib.util.module_from_spec(spec)
@@ -192,7 +255,7 @@ def slime_run(url: str, length: int, slime_dir: str) -> Any:
         return await asyncio.gather(*(upstream.reward_func(args, sample) for sample in samples))
 
     def run(n: int) -> list[Any]:
-        samples = [Sample(tokens) for _ in range(n)]
+        samples = [Sample(tokens, length) for _ in range(n)]
         for sample, value in zip(samples, asyncio.run(reward(samples)), strict=True):
             sample.reward = value
         upstream.post_process_rewards(args, samples)
@@ -234,17 +297,19 @@ def report(options: argparse.Namespace, port: int, slime_dir: str) -> None:
     print(f"runs of {options.samples} samples at once.")
     if not slime_dir:
         print("SLIME_DIR is not set: ours alone, nothing to compare with.")
-    print("\n| K | ours reads | ours, ms | slime reads | slime's own, ms | ratio | goal |")
-    print("|---:|---|---:|---|---:|---:|---:|")
+    print("\n| K | ours reads | client, ms | hooks, ms | slime's, nested, ms | slime / client | slime / hooks | goal |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|")
     slimes: dict[int, float] = {}
     for k, form in ROWS:
         url = f"http://127.0.0.1:{port}/{k}/{form}/generate"
-        ours = child(options, "ours", url=url, k=k)["user_ms"]
+        ours, hooks = (child(options, role, url=url, k=k)["user_ms"] for role in ("ours", "hooks"))
         if slime_dir and k not in slimes:
             slimes[k] = child(options, "slime", url=url.replace(form, "nested"), k=k)["user_ms"]
-        theirs = f"{slimes[k]:.1f} | {slimes[k] / ours:.1f}" if slime_dir else "- | -"
+        theirs = "- | - | -"
+        if slime_dir:
+            theirs = f"{slimes[k]:.1f} | {slimes[k] / ours:.1f} | {slimes[k] / hooks:.1f}"
         goal = f"{GOALS[k, form]:g}" if (k, form) in GOALS else ""
-        print(f"| {k} | {form if k else 'sampled only'} | {ours:.1f} | nested | {theirs} | {goal} |", flush=True)
+        print(f"| {k} | {form if k else 'sampled'} | {ours:.1f} | {hooks:.1f} | {theirs} | {goal} |", flush=True)
     print(
         f"\n| {options.in_flight} in flight | growth of peak memory, GB | arrays, GB | beyond the arrays, GB | goal |"
     )
@@ -271,6 +336,9 @@ def main() -> None:
         serve(options.length)
     elif options.role == "ours":
         with contextlib.closing(OurRun(options.url, options.length, options.k)) as run:
+            print(json.dumps(measure(run, options.samples, options.repeats)))
+    elif options.role == "hooks":
+        with contextlib.closing(HooksRun(options.url, options.length, options.k)) as run:
             print(json.dumps(measure(run, options.samples, options.repeats)))
     elif options.role == "slime":
         run = slime_run(options.url, options.length, slime_dir)
