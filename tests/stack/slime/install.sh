@@ -5,6 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${1:?folder of the virtual environment} python=${2:-python3}
 sglang=0.5.15.post1 # slime of August 2026 reads its ServerArgs
+# pip complains that pandas wants a newer numpy than Megatron takes; nothing here needs pandas.
 
 requirements=(
   megatron-core==0.16.1 'ray[default]==2.60.0' sglang-router numpy==1.26.4 pyarrow==20.0.0 blake3 'httpx[http2]'
