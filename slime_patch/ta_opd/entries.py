@@ -15,6 +15,15 @@ from .masks import any_entry, as_float, compare, entries_first, filled, first_pl
 from .support import NO_TOKEN, TopK
 
 
+def list_entropy(logprobs: Tensor, p: Tensor, renormalised: bool = False) -> Tensor:
+    """float32 [N], nats, of finite log-probs [K, N] and their p: see Entries.entropy."""
+    mass, inside = p.sum(0), -(p * logprobs).sum(0)
+    if renormalised:
+        return inside / mass + mass.log()
+    tail = (1 - mass).clamp_min(0)
+    return inside - torch.xlogy(tail, tail)
+
+
 @dataclass(frozen=True)
 class Entries:
     """ids: integer [K, N]. held: bool [K, N]. logprobs: float32 [K, N], nats, -inf where not held. p: its exp."""
@@ -47,24 +56,22 @@ class Entries:
 
     def entropy(self, renormalised: bool = False) -> Tensor:
         """float32 [N], nats: with one bucket for the leftover mass, or renormalised to sum to 1."""
-        mass = self.mass()
-        inside = -(self.p * filled(self.logprobs, compare(operator.ne, self.p, 0), 0)).sum(0)
-        if renormalised:
-            return inside / mass + mass.log()
-        tail = (1 - mass).clamp_min(0)
-        return inside - torch.xlogy(tail, tail)
+        return list_entropy(filled(self.logprobs, compare(operator.ne, self.p, 0), 0), self.p, renormalised)
 
     def first(self) -> tuple[Tensor, Tensor]:
         """The most probable token's id [N], NO_TOKEN where the list is empty, and its log-prob; ties go to the
         earlier entry."""
         best = self.logprobs.amax(0)
-        place = first_place(compare(operator.eq, self.logprobs, best[None])).sub_(1).clamp_min_(0)
-        ids = self.ids.gather(0, place[None])[0]
-        return ids.masked_fill_(self.empty, NO_TOKEN), best
+        if torch.equal(self.logprobs[0], best):
+            ids = self.ids[0]
+        else:
+            place = first_place(compare(operator.eq, self.logprobs, best[None])).sub_(1).clamp_min_(0)
+            ids = self.ids.gather(0, place[None])[0]
+        return ids.masked_fill(self.empty, NO_TOKEN), best
 
     def rank(self, token_ids: Tensor) -> Tensor:
-        """int64 [N], 1-based rank by probability of token_ids [N] in the list, 0 where it is not in it."""
-        place = first_place(compare(operator.eq, self.ids, token_ids.to(self.ids.dtype)[None]) & self.held)
+        """int64 [N], 1-based rank by probability of token_ids [N], 0 or more, in the list, 0 where it is not in it."""
+        place = first_place(compare(operator.eq, self.ids, token_ids.to(self.ids.dtype)[None]))
         own = self.logprobs.gather(0, (place - 1).clamp_min_(0)[None])
         better = as_float(compare(operator.gt, self.logprobs, own)).sum(0).to(torch.int64)
         return better.add_(1).mul_(place.clamp_max_(1))

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .entries import Entries
+from .entries import list_entropy
 from .masks import any_entry, as_float
-from .support import Provenance, Supports, TopK
+from .support import Provenance, Supports
 from .support_parts import Parts, as_parts, count_rows, row_blocks
 from .union import Union, align
 
@@ -60,7 +60,7 @@ def token_scores(supports: Parts, variant: str = "paper") -> TokenScores:
     """All raw scores of N tokens, block by block: a block's [K, K] comparisons stay in the processor's cache.
 
     supports: of the batch, or a sequence of its samples' supports, which are not joined. variant "released" computes
-    D and H as the released code does (see disagreement_released and entropy_of_list). Raises ValueError for another
+    D and H as the released code does (see disagreement_released and student_entropy). Raises ValueError for another
     variant, or where samples differ in K or in the fields that they have.
     """
     if variant not in VARIANTS:
@@ -86,7 +86,7 @@ def _keep_freed_memory() -> None:
 
 def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
     union = align(supports)
-    entropy, entropy_provenance = student_entropy(supports, variant)
+    entropy, entropy_provenance = student_entropy(supports, union, variant)
     coverage, provenance = student_support_coverage(union)
     present = as_float(union.present)
     teacher = _renormalise(union.teacher_p, union.teacher, present)
@@ -182,31 +182,25 @@ def _mass(teacher_p: Tensor, counted: Tensor) -> Tensor:
     return as_float(counted).mul_(teacher_p[: len(counted)]).sum(0).clamp_max_(1)
 
 
-def student_entropy(supports: Supports, variant: str = "paper") -> tuple[Tensor, Tensor]:
-    """H(p_S) [N], nats, and its Provenance [N].
+def student_entropy(supports: Supports, union: Union, variant: str = "paper") -> tuple[Tensor, Tensor]:
+    """H(p_S) [N], nats, and its Provenance [N]. union: align(supports).
 
     paper: the full-vocabulary entropy where it is known, else the entropy of the top-k list with one bucket for
-    the rest of the mass, a lower bound. released: entropy_of_list(renormalised=True) / log(max(k, 2)).
+    the rest of the mass, a lower bound. released: the entropy of the list renormalised to sum to 1, / log(max(k, 2)).
     """
-    there = supports.student.ids.amax(1) >= 0
+    k = union.student_k
+    logprobs, p, held = union.student[:k], union.student_p[:k], union.present[:k]
+    there = any_entry(held)
+    entropies = list_entropy(logprobs, p, renormalised=variant == "released")
+    provenance = torch.full_like(there, int(Provenance.LOWER_BOUND), dtype=torch.uint8)
     if variant == "released":
-        entropies = entropy_of_list(supports.student, renormalised=True)
-        entropies /= (supports.student.ids >= 0).sum(1).clamp_min(2).log()
-        provenance = torch.full_like(there, int(Provenance.LOWER_BOUND), dtype=torch.uint8)
-    else:
-        entropies = entropy_of_list(supports.student)
-        provenance = torch.full_like(there, int(Provenance.LOWER_BOUND), dtype=torch.uint8)
-        if supports.student_entropy is not None:
-            known = ~supports.student_entropy.isnan()
-            entropies = torch.where(known, supports.student_entropy, entropies)
-            provenance = torch.where(known, int(Provenance.EXACT), provenance)
-            there |= known
+        entropies /= as_float(held).sum(0).clamp_min(2).log()
+    elif supports.student_entropy is not None:
+        known = ~supports.student_entropy.isnan()
+        entropies = torch.where(known, supports.student_entropy, entropies)
+        provenance = torch.where(known, int(Provenance.EXACT), provenance)
+        there |= known
     return entropies.masked_fill(~there, torch.nan), provenance.masked_fill(~there, int(Provenance.MISSING))
-
-
-def entropy_of_list(topk: TopK, renormalised: bool = False) -> Tensor:
-    """Entropy [N], nats, of a top-k list: with one bucket for the leftover mass, or renormalised to sum to 1."""
-    return Entries.of(topk).entropy(renormalised)
 
 
 def prefix_ema(values: Tensor, lengths: Tensor, valid: Tensor, alpha: float = 0.9) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class Union:
     The support axis comes first, so that sums over it run along contiguous tokens.
 
     student, teacher: float32 [K_S + K_T, N], nats, never below LOG_FLOOR; imputed where not known.
+    student_p, teacher_p: their exponentials, not renormalised.
     present: bool [K_S + K_T, N], the entry belongs to U.
     shared: bool [K_S, N], the student's entry is in the teacher's own list.
     teacher_known: bool [K_S, N], log p_T at the student's entry is known (own list or asked for).
@@ -35,20 +36,13 @@ class Union:
 
     student: Tensor
     teacher: Tensor
+    student_p: Tensor
+    teacher_p: Tensor
     present: Tensor
     shared: Tensor
     teacher_known: Tensor
     imputed: Tensor
     student_k: int
-
-    @cached_property
-    def student_p(self) -> Tensor:
-        """exp(student), not renormalised."""
-        return self.student.exp()
-
-    @cached_property
-    def teacher_p(self) -> Tensor:
-        return self.teacher.exp()
 
 
 def align(supports: Supports) -> Union:
@@ -66,13 +60,19 @@ def align(supports: Supports) -> Union:
     place = entry.amax(1)
     shared, only_teacher = compare(operator.gt, place, 0), held_t & compare(operator.eq, entry.amax(0), 0)
 
+    p_s, p_t = log_s.exp(), log_t.exp()
     teacher_on_s = log_t.gather(0, place.clamp_min_(1).sub_(1).long())
-    teacher_on_s, missing_t = _completed(teacher_on_s, held_s, shared, supports.teacher_on_student, log_t, held_t)
-    student_on_t, missing_s = _completed(log_t, only_teacher, ~only_teacher, supports.student_on_teacher, log_s, held_s)
-
+    teacher_on_s, missing_t = _completed(
+        teacher_on_s, held_s, shared, supports.teacher_on_student, _Side(log_t, p_t, held_t)
+    )
+    student_on_t, missing_s = _completed(
+        log_t, only_teacher, ~only_teacher, supports.student_on_teacher, _Side(log_s, p_s, held_s)
+    )
     return Union(
-        student=torch.cat([log_s, student_on_t]).clamp_min_(LOG_FLOOR),
-        teacher=torch.cat([teacher_on_s, log_t]).clamp_min_(LOG_FLOOR),
+        student=torch.cat([log_s, student_on_t]),
+        teacher=torch.cat([teacher_on_s, log_t]),
+        student_p=torch.cat([p_s, student_on_t.exp()]),
+        teacher_p=torch.cat([teacher_on_s.exp(), p_t]),
         present=torch.cat([held_s, only_teacher]),
         shared=shared,
         teacher_known=held_s & ~missing_t,
@@ -88,13 +88,21 @@ def _matching_entry(ids_s: Tensor, ids_t: Tensor) -> Tensor:
     return same.to(number.dtype).mul_(number[None, :, None])
 
 
+class _Side(NamedTuple):
+    """One model's own list [K, N]: log-probs, their exponentials, which entries are held."""
+
+    logprobs: Tensor
+    p: Tensor
+    held: Tensor
+
+
 def _completed(
-    found: Tensor, wanted: Tensor, listed: Tensor, asked: Tensor | None, own: Tensor, own_held: Tensor
+    found: Tensor, wanted: Tensor, listed: Tensor, asked: Tensor | None, own: _Side
 ) -> tuple[Tensor, Tensor]:
     """A side's log-probs [*, N] at the other side's `wanted` entries, and which of them had to be imputed.
 
-    found: its log-probs where `listed`, its own list [K, N] having the token. asked: [N, *] what it answered beyond
-    that, NaN where it did not, or None. own, own_held: its list, which bounds what is missing.
+    found: its log-probs where `listed`, its own list having the token. asked: [N, *] what it answered beyond that, NaN
+    where it did not, or None. own: its list, which bounds what is missing.
     """
     missing, answered_mass = wanted & ~listed, 0
     if asked is not None:
@@ -102,8 +110,8 @@ def _completed(
         found = torch.where(answered, asked.T, found)
         answered_mass = asked.T.exp().masked_fill_(~answered | listed, 0).sum(0)
         missing = missing & ~answered
-    kth = filled(own, own_held, 0).amin(0)
-    leftover = (1 - own.exp().sum(0) - answered_mass).clamp_min(_LEAST_LEFTOVER)
+    kth = filled(own.logprobs, own.held, 0).amin(0)
+    leftover = (1 - own.p.sum(0) - answered_mass).clamp_min(_LEAST_LEFTOVER)
     share = as_float(missing)
     imputed = torch.minimum(kth, (leftover / share.sum(0).clamp_min(1)).log())
-    return (found * (1 - share)).add_(share.mul_(imputed)), missing
+    return (found * (1 - share)).add_(share.mul_(imputed)).clamp_min_(LOG_FLOOR), missing

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ta_opd import Provenance, Supports, TopK, token_scores
-from ta_opd.scores import entropy_of_list, prefix_ema, soft_or
+from ta_opd.entries import Entries
+from ta_opd.scores import prefix_ema, soft_or
 
 from . import reference
 
@@ -191,9 +192,9 @@ def test_list_entropy_is_a_lower_bound_with_a_bucket_and_full_when_renormalised(
     topk = TopK.from_logits(z, k)
     for n, own in enumerate(lists(z, k)):
         full = reference.entropy(reference.softmax(z[n].tolist()))
-        assert entropy_of_list(topk)[n].item() <= full + 1e-5
+        assert Entries.of(topk).entropy()[n].item() <= full + 1e-5
         expected = reference.entropy(reference.renormalise(own).values())
-        assert entropy_of_list(topk, renormalised=True)[n].item() == pytest.approx(expected, abs=1e-5)
+        assert Entries.of(topk).entropy(renormalised=True)[n].item() == pytest.approx(expected, abs=1e-5)
 
 
 @given(seed=seeds, lengths=st.lists(st.integers(0, 40), max_size=5), alpha=st.sampled_from([0.0, 0.5, 0.9, 0.999]))
