@@ -89,7 +89,7 @@ def score(student_logits: Tensor, teacher_logits: Tensor, token_ids: Tensor, k: 
     supports = Supports.from_logits(student_logits, teacher_logits, k)
     return Scored(
         supports,
-        token_scores(supports, variant),
+        token_scores(supports, variant, token_ids.cpu()),
         sampled_logprob(student_logits, token_ids),
         sampled_logprob(teacher_logits, token_ids),
     )

@@ -11,22 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .masks import any_entry, as_float, compare, entries_first, filled, first_place
-from .support import NO_TOKEN, TopK
-
-
-def list_entropy(logprobs: Tensor, p: Tensor, renormalised: bool = False) -> Tensor:
-    """float32 [N], nats, of finite log-probs [K, N] and their p: see Entries.entropy."""
-    mass, inside = p.sum(0), -(p * logprobs).sum(0)
-    if renormalised:
-        return inside / mass + mass.log()
-    tail = (1 - mass).clamp_min(0)
-    return inside - torch.xlogy(tail, tail)
+from .masks import any_entry, compare, count, entries_first, filled, first_place
+from .support import LOG_FLOOR, NO_TOKEN, TopK
 
 
 @dataclass(frozen=True)
 class Entries:
-    """ids: integer [K, N]. held: bool [K, N]. logprobs: float32 [K, N], nats, -inf where not held. p: its exp."""
+    """ids: integer [K, N]. held: bool [K, N]. logprobs: float32 [K, N], nats, never below LOG_FLOOR and LOG_FLOOR where
+    not held. p: its exp."""
 
     ids: Tensor
     held: Tensor
@@ -37,7 +29,7 @@ class Entries:
     def of(topk: TopK) -> Entries:
         ids = entries_first(topk.ids)
         held = compare(operator.ge, ids, 0)
-        logprobs = filled(entries_first(topk.logprobs), held, -torch.inf)
+        logprobs = filled(entries_first(topk.logprobs), held, LOG_FLOOR).clamp_min(LOG_FLOOR)
         return Entries(ids, held, logprobs, logprobs.exp())
 
     @property
@@ -48,15 +40,19 @@ class Entries:
     @property
     def size(self) -> Tensor:
         """float32 [N], entries that are held."""
-        return as_float(self.held).sum(0)
+        return count(self.held)
 
     def mass(self) -> Tensor:
-        """float32 [N], the probability that the list covers, 0 where it is empty."""
+        """float32 [N], the probability that the list covers, all but 0 where it is empty."""
         return self.p.sum(0)
 
     def entropy(self, renormalised: bool = False) -> Tensor:
         """float32 [N], nats: with one bucket for the leftover mass, or renormalised to sum to 1."""
-        return list_entropy(filled(self.logprobs, compare(operator.ne, self.p, 0), 0), self.p, renormalised)
+        mass, inside = self.p.sum(0), -(self.p * self.logprobs).sum(0)
+        if renormalised:
+            return inside / mass + mass.log()
+        tail = (1 - mass).clamp_min(0)
+        return inside - torch.xlogy(tail, tail)
 
     def first(self) -> tuple[Tensor, Tensor]:
         """The most probable token's id [N], NO_TOKEN where the list is empty, and its log-prob; ties go to the
@@ -73,5 +69,5 @@ class Entries:
         """int64 [N], 1-based rank by probability of token_ids [N], 0 or more, in the list, 0 where it is not in it."""
         place = first_place(compare(operator.eq, self.ids, token_ids.to(self.ids.dtype)[None]))
         own = self.logprobs.gather(0, (place - 1).clamp_min_(0)[None])
-        better = as_float(compare(operator.gt, self.logprobs, own)).sum(0).to(torch.int64)
+        better = count(compare(operator.gt, self.logprobs, own)).to(torch.int64)
         return better.add_(1).mul_(place.clamp_max_(1))

@@ -25,6 +25,13 @@ def any_entry(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).amax(0).view(torch.bool)
 
 
+def count(mask: Tensor) -> Tensor:
+    """mask.sum(0) of a bool mask [K, N], float32."""
+    if mask.device.type != "cpu" or len(mask) > 255:
+        return mask.sum(0).float()
+    return torch.from_numpy(np.add.reduce(mask.numpy().view(np.uint8), axis=0, dtype=np.uint8)).float()
+
+
 def as_float(mask: Tensor) -> Tensor:
     """A bool mask as float32, 1 where it holds."""
     return mask.view(torch.uint8).float()

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .entries import list_entropy
-from .masks import any_entry, as_float
+from .list_facts import ListFacts, empty_facts, list_facts
+from .masks import any_entry, as_float, count
 from .support import Provenance, Supports
 from .support_parts import Parts, as_parts, count_rows, row_blocks
 from .union import Union, align
@@ -33,7 +33,8 @@ class TokenScores:
     KL(p_S || p_T) on the full vocabulary where that is known, else on U, nats. compatibility: C in [0, 1], the best
     known. compatibility_bound: C from the intersection alone. overlap, jaccard, bhattacharyya: in [0, 1].
     entropy_provenance, disagreement_provenance, compatibility_provenance: uint8 [N], values of Provenance; D is exact
-    or imputed (see align), under "released" imputed wherever a list had to stand for the other's token.
+    or imputed (see align), under "released" imputed wherever a list had to stand for the other's token. facts: what the
+    token bank tells beside the scores, None unless it was asked for.
     """
 
     entropy: Tensor
@@ -48,19 +49,25 @@ class TokenScores:
     entropy_provenance: Tensor
     disagreement_provenance: Tensor
     compatibility_provenance: Tensor
+    facts: ListFacts | None = None
 
     def __len__(self) -> int:
         return len(self.entropy)
 
     def rows(self, rows: slice) -> TokenScores:
-        return TokenScores(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        facts = None if self.facts is None else self.facts.rows(rows)
+        return TokenScores(**{name: getattr(self, name)[rows] for name in SCORES}, facts=facts)
 
 
-def token_scores(supports: Parts, variant: str = "paper") -> TokenScores:
+SCORES = tuple(f.name for f in fields(TokenScores) if f.name != "facts")
+
+
+def token_scores(supports: Parts, variant: str = "paper", token_ids: Tensor | None = None) -> TokenScores:
     """All raw scores of N tokens, block by block: a block's [K, K] comparisons stay in the processor's cache.
 
     supports: of the batch, or a sequence of its samples' supports, which are not joined. variant "released" computes
-    D and H as the released code does (see disagreement_released and student_entropy). Raises ValueError for another
+    D and H as the released code does (see disagreement_released and student_entropy). token_ids: integer [N], the
+    sampled tokens; with them the scores carry the facts that the token bank needs. Raises ValueError for another
     variant, or where samples differ in K or in the fields that they have.
     """
     if variant not in VARIANTS:
@@ -68,14 +75,19 @@ def token_scores(supports: Parts, variant: str = "paper") -> TokenScores:
     parts = as_parts(supports)
     n, device = count_rows(parts), parts[0].student.logprobs.device if parts else torch.device("cpu")
     out = {
-        f.name: torch.empty(n, dtype=torch.uint8 if f.name.endswith("provenance") else torch.float32, device=device)
-        for f in fields(TokenScores)
+        name: torch.empty(n, dtype=torch.uint8 if name.endswith("provenance") else torch.float32, device=device)
+        for name in SCORES
     }
+    facts = {} if token_ids is None else empty_facts(n, device)
     _keep_freed_memory()
     for rows, block in row_blocks(parts, BLOCK):
-        for name, values in _block_scores(block, variant).items():
+        union = align(block)
+        for name, values in _block_scores(block, union, variant).items():
             out[name][rows] = values
-    return TokenScores(**out)
+        if token_ids is not None:
+            for name, values in list_facts(union.student_list, union.teacher_list, token_ids[rows]).items():
+                facts[name][rows] = values
+    return TokenScores(**out, facts=ListFacts(**facts) if facts else None)
 
 
 def _keep_freed_memory() -> None:
@@ -84,8 +96,7 @@ def _keep_freed_memory() -> None:
     torch.empty(2**22)
 
 
-def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
-    union = align(supports)
+def _block_scores(supports: Supports, union: Union, variant: str) -> dict[str, Tensor]:
     entropy, entropy_provenance = student_entropy(supports, union, variant)
     coverage, provenance = student_support_coverage(union)
     present = as_float(union.present)
@@ -94,8 +105,7 @@ def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
     reverse = _kl(student, teacher)
     full_reverse = reverse.clone() if supports.reverse_kl is None else supports.reverse_kl
     full_reverse = torch.where(full_reverse.isnan(), reverse, full_reverse)
-    held = present[: union.student_k].sum(0)
-    shared = as_float(union.shared).sum(0)
+    held, shared = count(union.student_list.held), count(union.shared)
     raw = {
         "disagreement": disagreement_released(union) if variant == "released" else _kl(teacher, student),
         "reverse_disagreement": reverse,
@@ -103,7 +113,7 @@ def _block_scores(supports: Supports, variant: str) -> dict[str, Tensor]:
         "compatibility": coverage,
         "compatibility_bound": _mass(union.teacher_p, union.shared),
         "overlap": shared / held,
-        "jaccard": shared / present.sum(0),
+        "jaccard": shared / count(union.present),
         "bhattacharyya": _bhattacharyya(teacher.p, student.p, present),
     }
     teacher_there = any_entry(union.shared) | any_entry(union.present[union.student_k :])
@@ -188,13 +198,11 @@ def student_entropy(supports: Supports, union: Union, variant: str = "paper") ->
     paper: the full-vocabulary entropy where it is known, else the entropy of the top-k list with one bucket for
     the rest of the mass, a lower bound. released: the entropy of the list renormalised to sum to 1, / log(max(k, 2)).
     """
-    k = union.student_k
-    logprobs, p, held = union.student[:k], union.student_p[:k], union.present[:k]
-    there = any_entry(held)
-    entropies = list_entropy(logprobs, p, renormalised=variant == "released")
+    own = union.student_list
+    there, entropies = ~own.empty, own.entropy(renormalised=variant == "released")
     provenance = torch.full_like(there, int(Provenance.LOWER_BOUND), dtype=torch.uint8)
     if variant == "released":
-        entropies /= as_float(held).sum(0).clamp_min(2).log()
+        entropies /= own.size.clamp_min(2).log()
     elif supports.student_entropy is not None:
         known = ~supports.student_entropy.isnan()
         entropies = torch.where(known, supports.student_entropy, entropies)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 from .support import Supports, TopK
 
 Parts = Supports | Sequence[Supports]
@@ -42,6 +45,15 @@ def row_blocks(supports: Parts, size: int) -> Iterator[tuple[slice, Supports]]:
                 start, count, pending = start + count, 0, []
     if pending:
         yield slice(start, start + count), _joined(pending)
+
+
+def known_of(supports: Parts, name: str) -> Tensor:
+    """A number of the whole batch, float32 [N], by its field's name in Supports; NaN where it is not known."""
+    known = [torch.zeros(0)]
+    for part in as_parts(supports):
+        values = getattr(part, name)
+        known.append(torch.full((len(part),), torch.nan) if values is None else values.float())
+    return torch.cat(known)
 
 
 def no_rows(supports: Parts, k: int) -> Supports:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .masks import any_entry, as_float, compare, entries_first, filled, numbering
+from .entries import Entries
+from .masks import any_entry, as_float, compare, filled, numbering
 from .support import LOG_FLOOR, NO_TOKEN, Supports
 
 _LEAST_LEFTOVER = 1e-7
@@ -31,7 +31,7 @@ class Union:
     shared: bool [K_S, N], the student's entry is in the teacher's own list.
     teacher_known: bool [K_S, N], log p_T at the student's entry is known (own list or asked for).
     imputed: bool [N], at least one of the numbers had to be imputed.
-    student_k: K_S.
+    student_list, teacher_list: both lists as they came, [K_S, N] and [K_T, N].
     """
 
     student: Tensor
@@ -42,7 +42,12 @@ class Union:
     shared: Tensor
     teacher_known: Tensor
     imputed: Tensor
-    student_k: int
+    student_list: Entries
+    teacher_list: Entries
+
+    @property
+    def student_k(self) -> int:
+        return len(self.student_list.ids)
 
 
 def align(supports: Supports) -> Union:
@@ -52,32 +57,25 @@ def align(supports: Supports) -> Union:
     min(its k-th probability, its leftover mass / number of its missing tokens): the first is what the list
     proves, the second what is left to share out. Memory: K_S * K_T * N * 2 bytes; call it on blocks of rows.
     """
-    ids_s, ids_t = entries_first(supports.student.ids), entries_first(supports.teacher.ids)
-    held_s, held_t = compare(operator.ge, ids_s, 0), compare(operator.ge, ids_t, 0)
-    log_s = filled(entries_first(supports.student.logprobs), held_s, LOG_FLOOR).clamp_min(LOG_FLOOR)
-    log_t = filled(entries_first(supports.teacher.logprobs), held_t, LOG_FLOOR).clamp_min(LOG_FLOOR)
-    entry = _matching_entry(ids_s, filled(ids_t, held_t, NO_TOKEN - 1))
+    s, t = Entries.of(supports.student), Entries.of(supports.teacher)
+    entry = _matching_entry(s.ids, filled(t.ids, t.held, NO_TOKEN - 1))
     place = entry.amax(1)
-    shared, only_teacher = compare(operator.gt, place, 0), held_t & compare(operator.eq, entry.amax(0), 0)
+    shared, only_teacher = compare(operator.gt, place, 0), t.held & compare(operator.eq, entry.amax(0), 0)
 
-    p_s, p_t = log_s.exp(), log_t.exp()
-    teacher_on_s = log_t.gather(0, place.clamp_min_(1).sub_(1).long())
-    teacher_on_s, missing_t = _completed(
-        teacher_on_s, held_s, shared, supports.teacher_on_student, _Side(log_t, p_t, held_t)
-    )
-    student_on_t, missing_s = _completed(
-        log_t, only_teacher, ~only_teacher, supports.student_on_teacher, _Side(log_s, p_s, held_s)
-    )
+    teacher_on_s = t.logprobs.gather(0, place.clamp_min_(1).sub_(1).long())
+    teacher_on_s, missing_t = _completed(teacher_on_s, s.held, shared, supports.teacher_on_student, t)
+    student_on_t, missing_s = _completed(t.logprobs, only_teacher, ~only_teacher, supports.student_on_teacher, s)
     return Union(
-        student=torch.cat([log_s, student_on_t]),
-        teacher=torch.cat([teacher_on_s, log_t]),
-        student_p=torch.cat([p_s, student_on_t.exp()]),
-        teacher_p=torch.cat([teacher_on_s.exp(), p_t]),
-        present=torch.cat([held_s, only_teacher]),
+        student=torch.cat([s.logprobs, student_on_t]),
+        teacher=torch.cat([teacher_on_s, t.logprobs]),
+        student_p=torch.cat([s.p, student_on_t.exp()]),
+        teacher_p=torch.cat([teacher_on_s.exp(), t.p]),
+        present=torch.cat([s.held, only_teacher]),
         shared=shared,
-        teacher_known=held_s & ~missing_t,
+        teacher_known=s.held & ~missing_t,
         imputed=any_entry(missing_t) | any_entry(missing_s),
-        student_k=supports.student.k,
+        student_list=s,
+        teacher_list=t,
     )
 
 
@@ -88,16 +86,8 @@ def _matching_entry(ids_s: Tensor, ids_t: Tensor) -> Tensor:
     return same.to(number.dtype).mul_(number[None, :, None])
 
 
-class _Side(NamedTuple):
-    """One model's own list [K, N]: log-probs, their exponentials, which entries are held."""
-
-    logprobs: Tensor
-    p: Tensor
-    held: Tensor
-
-
 def _completed(
-    found: Tensor, wanted: Tensor, listed: Tensor, asked: Tensor | None, own: _Side
+    found: Tensor, wanted: Tensor, listed: Tensor, asked: Tensor | None, own: Entries
 ) -> tuple[Tensor, Tensor]:
     """A side's log-probs [*, N] at the other side's `wanted` entries, and which of them had to be imputed.
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 from ta_opd import TokenScores
+from ta_opd.scores import SCORES
 from ta_opd.support import NO_TOKEN, TopK
 
 TINY = math.exp(-87.0)
@@ -147,7 +148,7 @@ def token_scores(h, d, c, **others):
     """TokenScores with these entropies, disagreements and compatibilities, everything else from `others` or 0."""
     n = len(h)
     given = {"entropy": h, "disagreement": d, "compatibility": c, "reverse_kl": d} | others
-    whole = {name: torch.zeros(n) for name in TokenScores.__dataclass_fields__}
+    whole = {name: torch.zeros(n) for name in SCORES}
     return TokenScores(**(whole | {name: torch.as_tensor(np.asarray(v, np.float32)) for name, v in given.items()}))
 
 

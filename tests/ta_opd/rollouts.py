@@ -55,7 +55,7 @@ def scored(o, lengths=(3, 0, 5), rollout_id=4, seed=0, unmasked=None):
     supports = Supports(student, teacher)
     mask = torch.ones(n, dtype=torch.int64) if unmasked is None else torch.tensor(unmasked)
     lengths = torch.tensor(lengths, dtype=torch.long)
-    scores = token_scores(supports, o.score_variant)
+    scores = token_scores(supports, o.score_variant, tokens)
     selection = select_tokens(scores, mask, lengths, o, rollout_id)
     rollout = Rollout(
         rollout_id=rollout_id,

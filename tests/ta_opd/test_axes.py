@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ta_opd import Options, TokenScores
 from ta_opd.axes import build_axes, compatibility_axis
+from ta_opd.scores import SCORES
 
 from . import reference
 
@@ -29,11 +30,11 @@ def with_masked_tokens(scores, every, value):
     n = len(scores)
     place = np.cumsum([1 + (i % every == 0) for i in range(n)]) - 1
     whole = {}
-    for field in dataclasses.fields(TokenScores):
-        values = getattr(scores, field.name)
+    for name in SCORES:
+        values = getattr(scores, name)
         bigger = torch.full((place[-1] + 1,), value).to(values.dtype)
         bigger[place] = values
-        whole[field.name] = bigger
+        whole[name] = bigger
     valid = np.zeros(place[-1] + 1, bool)
     valid[place] = True
     return TokenScores(**whole), valid

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ta_opd import SELECTORS, Options, TokenScores, find_selector, select_tokens
+from ta_opd.scores import SCORES
 
 from . import reference
 from .test_methods import FORMULAS, METHODS
@@ -122,7 +123,7 @@ def test_masked_tokens_change_no_choice_under_the_paper(name):
         scores, lengths = reference.random_scores(seed, n), [25, 0, 35]
         rng = np.random.default_rng(seed)
         valid = np.ones(n, bool)
-        more = {f.name: getattr(scores, f.name) for f in dataclasses.fields(TokenScores)}
+        more = {name: getattr(scores, name) for name in SCORES}
         longer = list(lengths)
         for place in sorted(rng.integers(0, n + 1, 20), reverse=True):
             more = {k: torch.cat([v[:place], torch.full((1,), 99.0).to(v.dtype), v[place:]]) for k, v in more.items()}

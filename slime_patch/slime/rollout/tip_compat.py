@@ -81,6 +81,11 @@ class Batch:
         return self.teacher_logprob.isfinite()
 
     @cached_property
+    def token_ids(self) -> Tensor:
+        """int64 [N], the response tokens."""
+        return _joined([_response_ids(sample) for sample in self.samples], torch.int64)
+
+    @cached_property
     def supports(self) -> list[Supports]:
         """Both top-k lists of each sample; views of the sample's arrays, not copies."""
         return [_supports(sample, self.options) for sample in self.samples]
@@ -90,7 +95,8 @@ class Batch:
         """Scores of the N tokens, None where no top-k was asked for."""
         if self.options.topk_metrics_k == 0:
             return None
-        return token_scores(self.supports, self.options.score_variant)
+        token_ids = self.token_ids if self.options.token_bank_dir else None
+        return token_scores(self.supports, self.options.score_variant, token_ids)
 
     def failures(self) -> Counter[str]:
         """Samples without a teacher's answer, by reason."""
@@ -236,7 +242,7 @@ def write_token_bank(batch: Batch, selection: Selection, rollout_id: int, seed: 
         rollout_id=rollout_id,
         seed=seed,
         supports=batch.supports,
-        token_ids=_joined([_response_ids(sample) for sample in samples], torch.int64),
+        token_ids=batch.token_ids,
         student_logprob=batch.student_logprob,
         teacher_logprob=batch.teacher_logprob,
         loss_mask=batch.valid,

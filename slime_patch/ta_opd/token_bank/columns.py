@@ -21,7 +21,7 @@ from ..options import Options
 from ..scores import TokenScores, soft_or
 from ..selection import Floats
 from ..support import Supports
-from ..support_parts import Parts, no_rows, row_blocks
+from ..support_parts import Parts, known_of, no_rows, row_blocks
 from ..token_mask import Selection
 from .list_columns import list_columns
 
@@ -84,20 +84,30 @@ def token_columns(
     valid = (rollout.loss_mask != 0).numpy()
     axes = _axes(rollout, scores, selection, options)
     sample = np.repeat(np.arange(len(rollout.lengths), dtype=np.int32), rollout.lengths.numpy())
-    blocks = row_blocks(rollout.supports, block)
-    if not len(valid):
-        blocks = iter([(slice(0), no_rows(rollout.supports, options.topk_metrics_k))])
+    teacher_entropy, reverse_kl = (known_of(rollout.supports, name) for name in ("teacher_entropy", "reverse_kl"))
     past = 0
-    for rows, supports in blocks:
+    for rows, raw_lists in _blocks(rollout, options, block):
         inside = valid[rows]
         count = int(np.count_nonzero(inside))
         yield (
             _sample_columns(rollout, sample[rows], rows, options)
-            | list_columns(supports, rollout.token_ids[rows], scores.rows(rows))
-            | (_raw_lists(supports) if options.token_bank_raw_topk else {})
+            | list_columns(scores.rows(rows), teacher_entropy[rows], reverse_kl[rows])
+            | raw_lists
             | _selection_columns(selection, axes.rows(slice(past, past + count)), inside, rows, options)
         )
         past += count
+
+
+def _blocks(rollout: Rollout, options: Options, block: int) -> Iterator[tuple[slice, Columns]]:
+    """Rows of the table and, where they are kept, the raw lists of these rows."""
+    n = len(rollout.token_ids)
+    if not options.token_bank_raw_topk:
+        yield from ((slice(start, min(start + block, n)), {}) for start in range(0, max(n, 1), block))
+    elif not n:
+        yield slice(0, 0), _raw_lists(no_rows(rollout.supports, options.topk_metrics_k))
+    else:
+        for rows, supports in row_blocks(rollout.supports, block):
+            yield rows, _raw_lists(supports)
 
 
 def _axes(rollout: Rollout, scores: TokenScores, selection: Selection, options: Options) -> Axes:

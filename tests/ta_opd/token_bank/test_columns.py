@@ -136,7 +136,7 @@ def test_known_entropies_and_divergences_take_their_columns():
     columns, _ = table(options())
     z = torch.randn(8, 9, generator=torch.Generator().manual_seed(3))
     supports = Supports.from_logits(z, z.flip(1), 3)
-    scores = token_scores(supports)
+    scores = token_scores(supports, token_ids=z.argmax(1))
     mask, lengths = torch.ones(8), torch.tensor([3, 0, 5])
     zeros = torch.zeros(3, dtype=torch.long)
     rollout = Rollout(0, 0, supports, z.argmax(1), z[:, 0], z[:, 1], mask, lengths, zeros, zeros, zeros, zeros == 1)
@@ -148,7 +148,7 @@ def test_known_entropies_and_divergences_take_their_columns():
     np.testing.assert_array_equal(exact["Cmass_topk"], scores.compatibility_bound.numpy())
     assert (exact["Cmass_topk"] < exact["Cmass"]).any()
     np.testing.assert_array_equal(exact["Cmass_true"], exact["Cmass"])
-    shifted = dataclasses.replace(rollout, token_ids=z.argmin(1))
+    shifted, scores = dataclasses.replace(rollout, token_ids=z.argmin(1)), token_scores(supports, token_ids=z.argmin(1))
     absent = joined(token_columns(shifted, scores, select_tokens(scores, mask, lengths, options()), options()))
     assert absent["target_in_student_topk"].tolist() == [0] * 8 and absent["target_student_rank"].mask.all()
 
