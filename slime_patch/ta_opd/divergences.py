@@ -77,6 +77,22 @@ def generalized_jsd(
     return entries.sum(-1)
 
 
+def skew_forward_kl(
+    student_logits: Tensor, teacher_logits: Tensor, alpha: float = 0.1, temperature: float = 1.0
+) -> Tensor:
+    """KL(T || alpha T + (1 - alpha) S) (DistiLLM, arXiv 2402.03898), never above log(1 / alpha)."""
+    log_s, log_t = log_probs(student_logits, temperature), log_probs(teacher_logits.detach(), temperature)
+    return kl(log_t, _log_mixture(log_s, log_t, alpha))
+
+
+def skew_reverse_kl(
+    student_logits: Tensor, teacher_logits: Tensor, alpha: float = 0.1, temperature: float = 1.0
+) -> Tensor:
+    """KL(S || alpha S + (1 - alpha) T)."""
+    log_s, log_t = log_probs(student_logits, temperature), log_probs(teacher_logits.detach(), temperature)
+    return kl(log_s, _log_mixture(log_t, log_s, alpha))
+
+
 def taid(
     student_logits: Tensor,
     teacher_logits: Tensor,

@@ -31,6 +31,8 @@ LOSSES = {
     "jsd": lambda s, t: dv.generalized_jsd(s, t, 0.3, temperature=1.3),
     "jsd_top_k": lambda s, t: dv.generalized_jsd(s, t, 0.5, top_k=3),
     "jsd_clip": lambda s, t: dv.generalized_jsd(s, t, 0.0, token_clip=0.05),
+    "skew_forward": lambda s, t: dv.skew_forward_kl(s, t, 0.2, 1.3),
+    "skew_reverse": lambda s, t: dv.skew_reverse_kl(s, t, 0.2, 1.3),
     "taid": lambda s, t: dv.taid(s, t, 0.6, temperature=1.3),
     "taid_prob": lambda s, t: dv.taid(s, t, 0.6, divergence="jsd", space="prob"),
     "taid_reverse": lambda s, t: dv.taid(s, t, 0.6, divergence="reverse_kl"),
@@ -47,6 +49,9 @@ def test_divergences_match_sums_over_probabilities(seed, temperature, beta, v):
     assert_close(dv.reverse_kl(s, t, temperature), [reference.kl(a, b) for a, b in rows])
     jsd = dv.generalized_jsd(s, t, beta, temperature=temperature)
     assert_close(jsd, [reference.jsd(b, a, beta) for a, b in rows])
+    mixtures = [([beta * q + (1 - beta) * p for p, q in zip(a, b, strict=True)], a, b) for a, b in rows]
+    assert_close(dv.skew_forward_kl(s, t, beta, temperature), [reference.kl(b, m) for m, _, b in mixtures])
+    assert_close(dv.skew_reverse_kl(s, t, 1 - beta, temperature), [reference.kl(a, m) for m, a, _ in mixtures])
     assert_close(dv.entropy(s), [reference.entropy(p) for p in probabilities(s)])
 
 
