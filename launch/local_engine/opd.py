@@ -90,7 +90,7 @@ class OPDRun:
         selection = select_tokens(scored.scores, mask, responses.lengths, options, rollout_id=step, known=known)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(responses, teacher_logits, scored, selection)
-        if options.loss == "taid":
+        if LOSSES[options.loss].interpolated:
             self._update_schedule(student_logits, teacher_logits, selection, step)
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), defaults.grad_clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -161,7 +161,7 @@ class OPDRun:
             "disagreement": float(scored.scores.disagreement.mean()),
             "compatibility": float(scored.scores.compatibility.mean()),
             "response_length": float(responses.lengths.float().mean()),
-            "taid_t": self.schedule.t if self._options.loss == "taid" else None,
+            "taid_t": self.schedule.t if LOSSES[self._options.loss].interpolated else None,
         }
 
     def _write_token_bank(self, step, responses, scored, selection, mask):

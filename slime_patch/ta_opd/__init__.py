@@ -1,9 +1,11 @@
 """Teachability-aware on-policy distillation: scores, token selection and losses. Needs torch and numpy only.
 
-support -> scores -> axes -> methods (the table) -> token_mask; divergences and schedules -> objective.
+support -> scores -> axes -> methods (the table of selectors) -> token_mask; row_losses and topk_losses -> losses (the
+table of losses) -> objective. divergences is what the losses mean, plainly.
 """
 
-from .methods import LOSSES, SELECTORS, LossInputs, find_selector
+from .losses import LOSSES, LossInputs
+from .methods import SELECTORS, find_selector
 from .objective import masked_mean
 from .options import Options
 from .schedules import TAIDSchedule

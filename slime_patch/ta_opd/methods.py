@@ -1,4 +1,4 @@
-"""The one table of methods: a name on the command line to a selector, a name to a loss.
+"""The one table of selectors: a method's name on the command line to how it ranks tokens.
 
 Letters of the formulas: h, d, c are H, D, C normalised over the batch; q is D^L (d c; the released variant Norm(D C)).
 Ties go by the method's raw score, since 5% of each axis lie at 1 and 5% at 0, then by (sample, position); the released
@@ -9,18 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
-from . import divergences
 from .axes import Axes
 from .scores import soft_or
 from .selection import Floats, Ranking, select_top
-
-if TYPE_CHECKING:
-    from .options import Options
 
 Score = Callable[[Axes], Floats]
 
@@ -203,92 +197,3 @@ def find_selector(name: str) -> Selector:
     if name not in _BY_NAME:
         raise ValueError(f"--opd-budget-mask: unknown method {name!r}; known: {', '.join(_BY_NAME)}")
     return _BY_NAME[name]
-
-
-class LossInputs(NamedTuple):
-    """What a loss may read, for the same N response tokens.
-
-    student_logits, teacher_logits: [N, V], None for sampled-token OPD. student_logprob, teacher_logprob,
-    rollout_logprob: [N], nats, of the sampled token under the current student, the teacher, the sampling student.
-    taid_t: the schedule's t.
-    """
-
-    student_logits: Tensor | None
-    teacher_logits: Tensor | None
-    student_logprob: Tensor
-    teacher_logprob: Tensor
-    rollout_logprob: Tensor | None
-    taid_t: float = 1.0
-
-
-def _sampled(x: LossInputs, o: Options) -> Tensor:
-    return divergences.sampled_token(x.student_logprob, x.teacher_logprob, x.rollout_logprob)
-
-
-def _jsd(x: LossInputs, o: Options) -> Tensor:
-    return divergences.generalized_jsd(
-        x.student_logits,
-        x.teacher_logits,
-        o.jsd_beta,
-        temperature=o.loss_temperature,
-        top_k=o.loss_top_k,
-        token_clip=o.jsd_token_clip or None,
-    )
-
-
-def _taid(x: LossInputs, o: Options) -> Tensor:
-    return divergences.taid(
-        x.student_logits,
-        x.teacher_logits,
-        x.taid_t,
-        divergence=o.taid_divergence,
-        space=o.taid_space,
-        beta=o.jsd_beta,
-        temperature=o.loss_temperature,
-    )
-
-
-def _entropy_aware(x: LossInputs, o: Options) -> Tensor:
-    """hard_add adds the forward KL to sampled-token OPD, as published; the blends mix both directions of the KL."""
-    weights = divergences.entropy_gate(
-        divergences.entropy(x.teacher_logits.detach()),
-        o.entropy_gate,
-        tau=o.entropy_tau,
-        alpha=o.entropy_alpha,
-        width=o.entropy_width,
-        h_max=o.entropy_h_max or float(np.log(x.teacher_logits.shape[-1])),
-    )
-    base = _sampled(x, o) if o.entropy_gate == "hard_add" else _reverse(x, o)
-    return divergences.entropy_aware(base, _forward(x, o), weights)
-
-
-def _forward(x: LossInputs, o: Options) -> Tensor:
-    return divergences.forward_kl(x.student_logits, x.teacher_logits, o.loss_temperature, top_k=o.loss_top_k)
-
-
-def _reverse(x: LossInputs, o: Options) -> Tensor:
-    return divergences.reverse_kl(x.student_logits, x.teacher_logits, o.loss_temperature)
-
-
-# Options that only some losses read: setting one for another loss is refused, since it would do nothing.
-READ_BY: dict[str, tuple[str, ...]] = {
-    "jsd_beta": ("jsd", "taid"),
-    "loss_temperature": ("forward_kl", "reverse_kl", "jsd", "taid", "entropy_aware"),
-    "loss_top_k": ("forward_kl", "jsd", "entropy_aware"),
-    "jsd_token_clip": ("jsd",),
-    **dict.fromkeys(
-        ("taid_space", "taid_divergence", "taid_t_start", "taid_t_end", "taid_alpha", "taid_beta"), ("taid",)
-    ),
-    **dict.fromkeys(
-        ("entropy_gate", "entropy_tau", "entropy_alpha", "entropy_width", "entropy_h_max"), ("entropy_aware",)
-    ),
-}
-
-LOSSES: dict[str, Callable[[LossInputs, Options], Tensor]] = {
-    "sampled_token": _sampled,
-    "forward_kl": _forward,
-    "reverse_kl": _reverse,
-    "jsd": _jsd,
-    "taid": _taid,
-    "entropy_aware": _entropy_aware,
-}

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from .methods import LOSSES, READ_BY, find_selector
+from .losses import LOSSES, READ_BY
+from .methods import find_selector
 from .option_fields import add_flags, check_range, check_types, field_values, flag, namespace_values, option
 from .schedules import check_taid
 from .scores import VARIANTS
@@ -49,6 +50,7 @@ class Options:
     loss: str = option("sampled_token", "the distillation loss", tuple(LOSSES))
     normaliser: str = option("selected", "mean over selected tokens, or mean of per-sample means", NORMALISERS)
     jsd_beta: float = option(0.5, "generalized JSD: 0 is KL(T||S), 1 is KL(S||T)")
+    skew_alpha: float = option(0.1, "skew KL: share of its first side in the mixture; 0 is the plain KL")
     loss_temperature: float = option(1.0, "temperature of both distributions in a dense loss")
     loss_top_k: int = option(0, "teacher's top-k of a forward KL or JSD; 0 is the full vocabulary")
     jsd_token_clip: float = option(0.0, "cap on each vocabulary entry of a JSD; 0 is no cap")
@@ -94,6 +96,8 @@ class Options:
         if not 0 <= self.compat_prefix_ema_alpha < 1:
             name = flag("compat_prefix_ema_alpha")
             raise ValueError(f"{name} {self.compat_prefix_ema_alpha} is outside 0..1 (1 excluded)")
+        if not 0 <= self.skew_alpha < 1:
+            raise ValueError(f"--opd-skew-alpha {self.skew_alpha} is outside 0..1 (1 excluded)")
         for name in ("loss_temperature", "entropy_width"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{flag(name)} {getattr(self, name)} must be above 0")

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,19 +177,45 @@ def loss_inputs(seed=0, n=6, v=9, t=0.5):
 def test_losses_by_name_are_the_divergences_with_the_options_put_in():
     x = loss_inputs()
     s, t = x.student_logits, x.teacher_logits
-    options = Options(loss_temperature=1.7, jsd_beta=0.3, loss_top_k=4, jsd_token_clip=0.05, taid_space="prob")
+    options = Options(
+        loss_temperature=1.7, jsd_beta=0.3, loss_top_k=4, jsd_token_clip=0.05, skew_alpha=0.2, taid_space="prob"
+    )
     expected = {
         "sampled_token": divergences.sampled_token(x.student_logprob, x.teacher_logprob, x.rollout_logprob),
         "forward_kl": divergences.forward_kl(s, t, 1.7, top_k=4),
         "reverse_kl": divergences.reverse_kl(s, t, 1.7),
         "jsd": divergences.generalized_jsd(s, t, 0.3, temperature=1.7, top_k=4, token_clip=0.05),
+        "skew_forward_kl": divergences.skew_forward_kl(s, t, 0.2, 1.7),
+        "skew_reverse_kl": divergences.skew_reverse_kl(s, t, 0.2, 1.7),
         "taid": divergences.taid(s, t, 0.5, space="prob", beta=0.3, temperature=1.7),
     }
     for name, values in expected.items():
-        assert torch.equal(LOSSES[name](x, options), values), name
-    assert set(LOSSES) == {*expected, "entropy_aware"}
-    unclipped = Options(jsd_token_clip=0.0)
-    assert torch.equal(LOSSES["jsd"](x, unclipped), divergences.generalized_jsd(s, t, 0.5))
+        torch.testing.assert_close(LOSSES[name](x, options), values, msg=name)
+    assert set(LOSSES) == {*expected, "entropy_aware", "taid_entropy_aware"}
+    for name in ("forward_kl", "reverse_kl"):
+        plain = Options(jsd_beta=float(name == "reverse_kl"))
+        torch.testing.assert_close(LOSSES["jsd"](x, plain), getattr(divergences, name)(s, t))
+        assert torch.equal(LOSSES[f"skew_{name}"](x, Options(skew_alpha=0.0)), LOSSES[name](x, Options()))
+    torch.testing.assert_close(LOSSES["jsd"](x, Options()), divergences.generalized_jsd(s, t, 0.5))
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
+@pytest.mark.parametrize("gate", ["hard_add", "sigmoid", "h_max"])
+def test_taid_behind_a_gate_is_plain_taid_when_shut_and_the_gated_divergence_at_the_end(divergence, gate):
+    o = Options(taid_divergence=divergence, entropy_gate=gate, entropy_tau=1.5, entropy_h_max=3.0)
+    x = loss_inputs()
+    s, t = x.student_logits, x.teacher_logits
+    weights = divergences.entropy_gate(divergences.entropy(t), gate, tau=1.5, h_max=3.0)
+    expected = divergences.entropy_aware(
+        divergences.taid(s, t, 0.5, divergence=divergence), divergences.taid(s, t, 0.5), weights
+    )
+    torch.testing.assert_close(LOSSES["taid_entropy_aware"](x, o), expected)
+    shut = replace(o, entropy_gate="hard_add", entropy_tau=100.0)
+    assert torch.equal(LOSSES["taid_entropy_aware"](x, shut), LOSSES["taid"](x, shut))
+    end = x._replace(taid_t=1.0)
+    assert torch.equal(LOSSES["taid"](end, o), LOSSES[divergence](end, o))
+    if gate != "hard_add" and divergence == "reverse_kl":
+        assert torch.equal(LOSSES["taid_entropy_aware"](end, o), LOSSES["entropy_aware"](end, o))
 
 
 def test_entropy_aware_distillation_adds_the_forward_kl_where_the_teacher_is_unsure():
