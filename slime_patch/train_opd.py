@@ -3,8 +3,8 @@
     python train_opd.py --use-opd --opd-type sglang --rm-url http://TEACHER:PORT/generate \\
         --opd-topk-metrics-k 16 --opd-budget-mask teachability --opd-budget-ratio 0.10 <slime's own flags>
 
-Takes slime's flags, ours, and `opd_...` keys of --custom-config-path; fills in slime's hook settings; checks everything
-before a GPU is touched. Exits with 2 and one line on a mistake.
+Takes slime's flags, ours, and `opd_...` keys of --custom-config-path; fills in slime's hook and loss settings; checks
+everything before a GPU is touched. Exits with 2 and one line on a mistake.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import fields
 
-from slime.rollout.tip_compat import SLIME_OPTIONS, slime_options
 from slime.utils.arguments import parse_args
 from slime.utils.opd_checks import check_settings, fill_in_hooks
+from slime.utils.opd_loss_checks import fill_in_loss
+from slime.utils.opd_settings import SLIME_OPTIONS, slime_options
 from ta_opd.option_fields import add_flags, did_you_mean, flag
 from ta_opd.slime_options import SlimeOptions
 
@@ -30,6 +31,7 @@ def parse_opd_args() -> Namespace:
     if not args.use_opd:
         raise ValueError("train_opd.py is for on-policy distillation: add --use-opd, or start slime's train.py")
     options = slime_options(args)
+    fill_in_loss(args, options, sys.argv[1:])
     check_settings(args, options)
     fill_in_hooks(args)
     if args.opd_type == "sglang" and not args.debug_train_only and args.load_debug_rollout_data is None:

@@ -11,6 +11,7 @@ MASK_TARGETS = ("opd", "loss")
 OVERFLOWS = ("fallback", "truncate", "error")
 ENTRIES = ("train", "train_async")
 WIRES = ("auto", "nested", "flat", "base64")
+TOP_K_FORMS = ("tail", "renormalised", "student_full")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class SlimeOptions(Options):
     )
     mask_target: str = option("opd", "what the mask acts on: the OPD term, or the sample's loss mask", MASK_TARGETS)
     task_reward: str = option("none", "task reward of training: none, rm (slime's --rm-type), or module.function")
+
+    loss_coef: float = option(1.0, "weight of a loss of whole distributions beside slime's policy loss")
+    add_sampled_token: bool = option(
+        False, "add sampled-token OPD, weighed by --opd-kl-coef, to a loss of whole distributions"
+    )
+    loss_top_k_form: str = option(
+        "tail", "a top-k loss: with one bucket for the rest, renormalised, or the student left whole", TOP_K_FORMS
+    )
 
     exact_cmass: bool = option(False, "ask the teacher for its log-probs at the student's top-k: exact C")
     exact_cmass_max_union: int = option(4096, "most ids asked for at once; long responses lower it")
@@ -47,5 +56,7 @@ class SlimeOptions(Options):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{flag(name)} {getattr(self, name)} must be above 0")
         check_range(self, "max_missing", 0, 1)
+        if not 0 <= self.loss_coef < float("inf"):
+            raise ValueError(f"{flag('loss_coef')} {self.loss_coef} is outside 0 or more")
         if self.exact_cmass and self.topk_metrics_k == 0:
             raise ValueError("--opd-exact-cmass needs --opd-topk-metrics-k above 0; the paper uses 16")

@@ -1,7 +1,7 @@
 """What the trainer's start does once in every train actor."""
 
 import pytest
-from slime.backends.megatron_utils import model, opd_hooks
+from slime.backends.megatron_utils import actor, model, opd_hooks
 from slime.backends.megatron_utils.actor import MegatronTrainRayActor
 from slime.utils.opd_versions import TRAINER_HOOKS
 
@@ -42,3 +42,16 @@ def test_the_start_installs_both_mends(monkeypatch):
     assert [getattr(owner, name) for owner, name in mended] == before
     opd_hooks.initialize(arguments())
     assert [getattr(owner, name).ta_opd_original for owner, name in mended] == before
+
+
+def test_the_start_wraps_what_a_loss_of_whole_distributions_needs_and_nothing_for_another(monkeypatch):
+    places = [(model, "train_one_step"), (actor, "save"), (actor, "forward_only")]
+    for owner, name in places:
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, getattr(function, "ta_opd_original", function))
+    before = [getattr(owner, name) for owner, name in places]
+    opd_hooks.initialize(arguments())
+    assert [getattr(owner, name) for owner, name in places] == before
+    for _ in range(2):
+        opd_hooks.initialize(arguments(opd_loss="jsd"))
+        assert [getattr(owner, name).ta_opd_original for owner, name in places] == before

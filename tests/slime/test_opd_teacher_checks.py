@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from slime.rollout.tip_compat import slime_options
+from slime.utils.opd_settings import slime_options
 from slime.utils.opd_teacher_checks import check_teachers
 from slime.utils.processing_utils import load_tokenizer
 

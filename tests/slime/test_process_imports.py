@@ -55,6 +55,7 @@ assert dict(vars(upstream)) == before, "slime's module was patched"
 def test_the_train_side_imports_no_client_no_rollout_and_not_megatron_before_it_is_set_up():
     modules = (
         "slime.backends.megatron_utils.opd_hooks",
+        "slime.backends.megatron_utils.opd_loss",
         "slime.backends.megatron_utils.opd_wraps",
         "slime.utils.opd_versions",
     )

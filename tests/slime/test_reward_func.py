@@ -12,7 +12,7 @@ from slime.rollout.on_policy_distillation import (
     reward_func,
     teacher_urls,
 )
-from slime.rollout.tip_compat import slime_options
+from slime.utils.opd_settings import slime_options
 from slime.utils.types import Sample
 from ta_opd.teacher.signal import TeacherSignal, TopKRows
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slime.rollout.tip_compat import apply_mask, batch_of, loss_mask, select, slime_options, student_topk
+from slime.rollout.tip_compat import apply_mask, batch_of, loss_mask, select, student_topk
+from slime.utils.opd_settings import slime_options
 from slime.utils.types import Sample
 from ta_opd.carrier import unpack
 from ta_opd.slime_options import SlimeOptions

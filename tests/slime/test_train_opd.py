@@ -5,7 +5,7 @@ import pytest
 import train
 import train_opd
 from slime.utils import opd_teacher_checks
-from slime.utils.opd_versions import PATHS
+from slime.utils.opd_versions import LOSS_PATH, PATHS
 
 WORDS = ("--use-opd", "--opd-type", "sglang", "--rm-url", "http://127.0.0.1:1/generate")
 
@@ -127,3 +127,19 @@ def test_a_teacher_that_does_not_answer_ends_the_start(monkeypatch, capsys):
 )
 def test_a_run_that_asks_no_teacher_looks_for_none(start, words):
     assert start(*WORDS, *words).use_opd and not start.asked
+
+
+DENSE = (*WORDS, "--opd-loss", "jsd", "--opd-loss-top-k", "16")
+
+
+def test_a_loss_of_whole_distributions_finds_its_place(start):
+    args = start(*DENSE)
+    assert (args.loss_type, args.custom_loss_function_path) == ("custom_loss", LOSS_PATH)
+    args = start(*DENSE, "--loss-type", "custom_loss")
+    assert (args.loss_type, args.custom_loss_function_path) == ("custom_loss", LOSS_PATH)
+    assert start(*WORDS).loss_type == "policy_loss"
+
+
+def test_a_loss_of_whole_distributions_named_as_an_advantage_is_refused_with_the_reason(start, capsys):
+    error = refused(start, capsys, *DENSE, "--loss-type", "policy_loss")
+    assert "its policy gradient is zero in expectation" in error and LOSS_PATH in error

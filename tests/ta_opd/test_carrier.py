@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ta_opd.carrier import pack, unpack
+from ta_opd.support import TopK
 
 HOLES = st.sampled_from([math.nan, -math.inf, math.inf])
 logprobs = st.floats(-80, 0, width=32) | HOLES
@@ -90,3 +91,40 @@ def test_another_shape_is_refused_with_the_shape(shape):
 def test_a_response_without_tokens_has_nothing(shape):
     carried = unpack(torch.zeros(shape), torch.zeros(0, dtype=torch.bool))
     assert len(carried.weight) == len(carried.valid) == len(carried.known) == 0
+
+
+def lists_of(n, k, first=0):
+    ids = torch.arange(n * k, dtype=torch.int32).reshape(n, k) + first
+    return TopK(ids, -torch.rand(n, k))
+
+
+@given(n=st.integers(0, 6), k=st.integers(1, 5), data=st.data())
+def test_lists_travel_with_their_tokens_to_the_bit(n, k, data):
+    lists, valid = lists_of(n, k), torch.ones(n, dtype=torch.bool)
+    lists.ids[: n // 2, 0], lists.logprobs[: n // 2, 0] = -1, -torch.inf
+    weight = (lists.ids >= 0).any(1).float()
+    rows = pack(-torch.rand(n), weight, valid, lists)
+    assert rows.dtype == torch.float32 and rows.shape == (n, 2 + 2 * k)
+    index = torch.tensor(data.draw(st.lists(st.integers(0, n - 1), max_size=n)) if n else [], dtype=torch.long)
+    found = unpack(rows[index])
+    assert torch.equal(found.topk.ids, lists.ids[index]) and found.topk.ids.dtype == torch.int32
+    assert torch.equal(found.topk.logprobs, lists.logprobs[index])
+    assert torch.equal(found.weight, weight[index])
+
+
+@pytest.mark.parametrize("largest", [2**24 - 1, 2**24])
+def test_ids_that_float32_cannot_hold_are_refused(largest):
+    lists = TopK(torch.tensor([[largest, 0]], dtype=torch.int32), torch.zeros(1, 2))
+    arguments = torch.zeros(1), torch.ones(1), torch.ones(1, dtype=torch.bool), lists
+    if largest < 2**24:
+        assert unpack(pack(*arguments)).topk.ids[0, 0] == largest
+    else:
+        with pytest.raises(ValueError, match="token id 16777216: a vocabulary of at most 16777216 can be carried"):
+            pack(*arguments)
+
+
+def test_a_distilled_token_without_an_entry_is_an_invariant_broken():
+    lists = TopK.missing(1, 3)
+    assert unpack(pack(torch.zeros(1), torch.zeros(1), torch.ones(1) > 0, lists)).topk.k == 3
+    with pytest.raises(AssertionError):
+        pack(torch.zeros(1), torch.ones(1), torch.ones(1) > 0, lists)

@@ -29,6 +29,8 @@ def test_flags_without_arguments_and_an_empty_mapping_give_the_defaults():
 VALUES = {
     "mask_target": "loss",
     "task_reward": "my.module.reward",
+    "loss_coef": 0.5,
+    "loss_top_k_form": "renormalised",
     "exact_cmass_max_union": 77,
     "exact_cmass_overflow": "truncate",
     "teacher_url": "http://a/generate,http://b/generate",
@@ -52,7 +54,7 @@ def test_a_flag_and_a_key_set_the_same_field_and_no_other(name):
 
 
 def test_every_field_of_ours_is_tried_here():
-    assert sorted(OURS) == sorted([*VALUES, "exact_cmass"])
+    assert sorted(OURS) == sorted([*VALUES, "exact_cmass", "add_sampled_token"])
 
 
 def test_exact_cmass_is_a_switch_that_needs_top_k_lists():

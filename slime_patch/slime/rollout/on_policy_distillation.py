@@ -23,14 +23,15 @@ from slime.rollout.tip_compat import (
     asks_teacher,
     batch_of,
     select,
-    slime_options,
     statistics,
     student_topk,
     teacher_urls,
     write_token_bank,
 )
 from slime.utils.opd_checks import check_settings
+from slime.utils.opd_settings import slime_options
 from slime.utils.opd_versions import PATHS, log_rollout_metrics, trainer_unpacks
+from ta_opd.loss_plan import asked_of_teacher
 from ta_opd.rollout_metrics import SAMPLE_METRICS, ratios
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.teacher.signal import TeacherSignal
@@ -187,7 +188,7 @@ async def ask_teacher(args: Namespace, sample: Any, options: SlimeOptions) -> Te
     """The teacher's answer about a sample's response; absent, with the reason, where there is none to be had."""
     from ta_opd.teacher.client import ScoreRequest, client_for
 
-    k = options.topk_metrics_k
+    k = asked_of_teacher(options)
     if sample.status == type(sample).Status.ABORTED:
         return TeacherSignal.absent(sample.response_length, k, "aborted")
     images = (sample.multimodal_inputs or {}).get("images") or ()
@@ -200,7 +201,7 @@ async def ask_teacher(args: Namespace, sample: Any, options: SlimeOptions) -> Te
         tokens=sample.tokens,
         response_length=sample.response_length,
         top_k=k,
-        student_ids=student_topk(sample, k).ids if options.exact_cmass else None,
+        student_ids=student_topk(sample, options.topk_metrics_k).ids if options.exact_cmass else None,
         url=metadata.get("opd_teacher_url"),
         image_data=images,
         label=f"sample {sample.index}",

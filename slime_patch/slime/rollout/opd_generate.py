@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from slime.rollout import sglang_rollout
-from slime.rollout.tip_compat import slime_options
+from slime.utils.opd_settings import slime_options
 from ta_opd.support import NO_TOKEN
 from ta_opd.teacher.signal import TopKRows
 

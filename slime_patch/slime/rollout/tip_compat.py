@@ -6,19 +6,18 @@ it lacks is missing, never zero. Nothing here imports torch.distributed, ray, me
 
 from __future__ import annotations
 
-import logging
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from ta_opd.carrier import pack
+from ta_opd.loss_plan import lists_of
 from ta_opd.objective import slime_weights
-from ta_opd.option_fields import PREFIX, did_you_mean
 from ta_opd.rollout_metrics import sample_statistics
 from ta_opd.scores import TokenScores, token_scores
 from ta_opd.slime_options import SlimeOptions
@@ -28,23 +27,6 @@ from ta_opd.token_bank.bank import write_rollout
 from ta_opd.token_bank.columns import Rollout, token_columns
 from ta_opd.token_mask import Selection, select_tokens
 from torch import Tensor
-
-logger = logging.getLogger(__name__)
-
-SLIME_OPTIONS = ("opd_type", "opd_kl_coef", "opd_teacher_load", "opd_teacher_ckpt_step")
-"""slime's own settings that begin like ours."""
-
-
-def slime_options(args: Namespace) -> SlimeOptions:
-    """Our settings from slime's arguments, however they came there (flags of train_opd.py, --custom-config-path).
-
-    Raises ValueError for a value out of range and for an `opd_...` attribute that nobody knows.
-    """
-    known = {PREFIX + f.name for f in fields(SlimeOptions)} | set(SLIME_OPTIONS)
-    for name in vars(args):
-        if name.startswith(PREFIX) and name not in known:
-            raise ValueError(f"unknown option {name}{did_you_mean(name, known)}")
-    return SlimeOptions.from_namespace(args)
 
 
 def asks_teacher(args: Namespace) -> bool:
@@ -75,10 +57,18 @@ class Batch:
     student_logprob: Tensor
     teacher_logprob: Tensor
 
-    @property
+    @cached_property
     def known(self) -> Tensor:
-        """bool [N], the teacher gave the sampled token a probability."""
-        return self.teacher_logprob.isfinite()
+        """bool [N], the teacher gave the sampled token a probability and, where the loss reads one, a list."""
+        known = self.teacher_logprob.isfinite()
+        if lists_of(self.options):
+            known &= torch.cat([(topk.ids >= 0).any(1) for topk in self.teacher_lists] or [known])
+        return known
+
+    @cached_property
+    def teacher_lists(self) -> list[TopK]:
+        """The teacher's lists that the loss reads, one for each sample; views of the sample's arrays, not copies."""
+        return [_tensors(teacher_list(teacher_signal(s), lists_of(self.options))) for s in self.samples]
 
     @cached_property
     def token_ids(self) -> Tensor:
@@ -168,6 +158,17 @@ def teacher_signal(sample: Any) -> TeacherSignal:
     return signal
 
 
+def teacher_list(signal: TeacherSignal, k: int) -> TopKRows:
+    """The teacher's top-k [R, k], the first columns of a longer list; missing rows where it gave a shorter one."""
+    if signal.topk.k < k:
+        return TopKRows.missing(len(signal), k)
+    return TopKRows(signal.topk.ids[:, :k], signal.topk.logprobs[:, :k])
+
+
+def _tensors(rows: TopKRows) -> TopK:
+    return TopK(torch.from_numpy(rows.ids), torch.from_numpy(rows.logprobs))
+
+
 def _rollout_logprob(sample: Any) -> np.ndarray:
     if sample.rollout_log_probs is None:
         return np.full(sample.response_length, np.nan, np.float32)
@@ -177,13 +178,12 @@ def _rollout_logprob(sample: Any) -> np.ndarray:
 def _supports(sample: Any, options: SlimeOptions) -> Supports:
     k, signal = options.topk_metrics_k, teacher_signal(sample)
     student = student_topk(sample, k)
-    teacher = signal.topk if signal.topk.k == k else TopKRows.missing(sample.response_length, k)
     exact = signal.on_student
     if exact is None and options.exact_cmass:
         exact = np.full(student.ids.shape, np.nan, np.float32)
     return Supports(
-        TopK(torch.from_numpy(student.ids), torch.from_numpy(student.logprobs)),
-        TopK(torch.from_numpy(teacher.ids), torch.from_numpy(teacher.logprobs)),
+        _tensors(student),
+        _tensors(teacher_list(signal, k)),
         teacher_on_student=None if exact is None else torch.from_numpy(exact),
     )
 
@@ -203,8 +203,9 @@ def statistics(batch: Batch, selection: Selection) -> Tensor:
 def apply_mask(batch: Batch, selection: Selection, *, packed: bool, per_token: bool) -> None:
     """Write the mask into the samples: into the loss masks under the mask target `loss`, into the carrier in any case.
 
-    packed: the trainer runs our advantage hook and reads [R, 2] rows; else `teacher_log_probs` stay [R] as slime's own
-    trainer reads them, which the mask target `loss` alone can live with. per_token: slime runs with
+    packed: the trainer runs our advantage hook and reads [R, 2] rows, with the teacher's lists where the loss needs
+    them; else `teacher_log_probs` stay [R] as slime's own trainer reads them, which the mask target `loss` alone can
+    live with. per_token: slime runs with
     --calculate-per-token-loss. Raises ValueError for the mask target `opd` without the hook.
     """
     keep, options = selection.keep, batch.options
@@ -217,6 +218,9 @@ def apply_mask(batch: Batch, selection: Selection, *, packed: bool, per_token: b
         weight = slime_weights(
             keep, masked, batch.lengths, batch.rollout, normaliser=options.normaliser, per_token=per_token
         )
+        if lists_of(options):
+            _pack_with_lists(batch, weight)
+            return
         rows = pack(batch.teacher_logprob, weight, batch.valid)
     else:
         if options.mask_target != "loss":
@@ -230,6 +234,13 @@ def apply_mask(batch: Batch, selection: Selection, *, packed: bool, per_token: b
     for sample, part in zip(batch.samples, rows.split(batch.lengths.tolist()), strict=True):
         # A copy: a view would be pickled with the storage of the whole batch, once a sample.
         sample.teacher_log_probs = part.clone()
+
+
+def _pack_with_lists(batch: Batch, weight: Tensor) -> None:
+    lengths = batch.lengths.tolist()
+    columns = (batch.teacher_logprob.split(lengths), weight.split(lengths), batch.valid.split(lengths))
+    for sample, lists, *rows in zip(batch.samples, batch.teacher_lists, *columns, strict=True):
+        sample.teacher_log_probs = pack(*rows, lists)
 
 
 def write_token_bank(batch: Batch, selection: Selection, rollout_id: int, seed: int) -> None:

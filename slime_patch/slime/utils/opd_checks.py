@@ -7,6 +7,7 @@ import math
 from argparse import Namespace
 from dataclasses import fields
 
+from slime.utils.opd_loss_checks import check_loss
 from slime.utils.opd_versions import PATHS, TRAINER_HOOKS, full_support
 from ta_opd.methods import find_selector
 from ta_opd.option_fields import flag
@@ -15,6 +16,7 @@ from ta_opd.slime_options import SlimeOptions
 logger = logging.getLogger(__name__)
 
 _OF_A_SERVER = (
+    "topk_metrics_k",
     "normaliser",
     "mask_target",
     "task_reward",
@@ -59,11 +61,7 @@ def check_settings(args: Namespace, options: SlimeOptions) -> None:
     coefficient = getattr(args, "opd_kl_coef", 1.0)
     if not 0 <= coefficient < math.inf:
         raise ValueError(f"--opd-kl-coef {coefficient} is outside 0 or more")
-    if options.loss != "sampled_token":
-        raise ValueError(f"--opd-loss {options.loss} is not in this version's trainer; it has sampled_token")
-    options.check_read()
-    if getattr(args, "loss_type", "policy_loss") != "policy_loss":
-        raise ValueError(f"--loss-type {args.loss_type}: the OPD term is in the advantage, so it must be policy_loss")
+    check_loss(args, options)
     if not getattr(args, "compute_advantages_and_returns", True):
         raise ValueError("--disable-compute-advantages-and-returns: the OPD term is in the advantage")
     if args.opd_type == "megatron":

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slime.rollout.tip_compat import teacher_urls
+from ta_opd.option_fields import flag
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.teacher.answer import TeacherFault
 from ta_opd.teacher.client import TeacherClient
@@ -55,11 +56,12 @@ def check_teachers(args: Namespace, options: SlimeOptions, tokenizer: Any) -> No
 
 
 def _check_size(args: Namespace, options: SlimeOptions, facts: ServerFacts) -> None:
-    if options.topk_metrics_k > facts.vocabulary:
-        raise ValueError(
-            f"--opd-topk-metrics-k {options.topk_metrics_k} is above the vocabulary of the teacher at {facts.url}, "
-            f"{facts.vocabulary}"
-        )
+    for name in ("topk_metrics_k", "loss_top_k"):
+        if getattr(options, name) > facts.vocabulary:
+            raise ValueError(
+                f"{flag(name)} {getattr(options, name)} is above the vocabulary of the teacher at {facts.url}, "
+                f"{facts.vocabulary}"
+            )
     if facts.context_length is None:
         return
     for name in ("rollout_max_context_len", "rollout_max_response_len"):

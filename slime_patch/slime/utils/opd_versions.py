@@ -25,6 +25,9 @@ PATHS = {
 
 TRAINER_HOOKS = ("custom_advantage_function_path", "rollout_data_postprocess_path", "custom_megatron_init_path")
 
+LOSS_PATH = "slime.backends.megatron_utils.opd_loss.opd_loss_function"
+"""slime's --custom-loss-function-path for a loss of whole distributions."""
+
 
 def full_support(args: Namespace) -> bool:
     """This slime has the advantage hook (v0.3.0 and later); older ones know the mask target `loss` alone."""

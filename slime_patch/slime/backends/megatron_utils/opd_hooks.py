@@ -6,6 +6,8 @@
 
 The three belong together. Per token t of a sample: A_t = base_t - opd_kl_coef * w_t * (log p_S - log p_T), where base_t
 is slime's advantage, whitened or not, and w_t the weight the rollout side packed (0 where the token is not selected).
+A loss of whole distributions leaves A_t = base_t, unless sampled-token OPD is its base, and gets w_t and the teacher's
+lists instead.
 """
 
 from __future__ import annotations
@@ -13,14 +15,23 @@ from __future__ import annotations
 import copy
 import logging
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from slime.backends.megatron_utils import cp_utils, loss
-from slime.backends.megatron_utils.opd_wraps import log_reverse_kl_in_training, return_to_actor_after_loading
+from slime.backends.megatron_utils import cp_utils, loss, opd_rows, opd_taid, opd_teacher
+from slime.backends.megatron_utils.opd_wraps import (
+    log_reverse_kl_in_training,
+    logs_for_all,
+    report_dense_losses,
+    return_to_actor_after_loading,
+    save_taid_with_checkpoints,
+    take_teacher_distributions,
+)
+from slime.utils.opd_settings import slime_options
 from slime.utils.opd_versions import PATHS, TRAINER_HOOKS, log_rollout_metrics
 from ta_opd.carrier import Carried, unpack
+from ta_opd.loss_plan import has_sampled_term, is_dense, lists_of
 from ta_opd.rollout_metrics import REVERSE_KL_METRICS, SAMPLE_METRICS, ratios, reverse_kl_statistics
 from torch import Tensor, distributed
 
@@ -31,10 +42,12 @@ _CARRIED = "ta_opd_carried"
 
 @dataclass(frozen=True)
 class _Term:
-    """What the OPD term of a rank's samples was made of, kept from compute_advantages for report: lists of [R]."""
+    """What the OPD term of a rank's samples was made of, kept from compute_advantages for report: lists of [R].
+    own: what came from the forward of a teacher in the trainer, see opd_teacher.take."""
 
     carried: list[Carried]
     reverse_kl: list[Tensor]
+    own: list[dict[str, Any]] | None
 
 
 def initialize(args: Namespace) -> None:
@@ -49,8 +62,14 @@ def initialize(args: Namespace) -> None:
     for name in TRAINER_HOOKS:
         if getattr(args, name, None) != PATHS[name]:
             raise ValueError(f"--{name.replace('_', '-')} must be {PATHS[name]}; got {getattr(args, name, None)}")
+    options = slime_options(args)
     log_reverse_kl_in_training()
     return_to_actor_after_loading()
+    if is_dense(options):
+        report_dense_losses()
+        save_taid_with_checkpoints()
+        take_teacher_distributions(lists_of(options))
+        opd_taid.forget()
     if not hasattr(args, "ta_opd_whiten"):
         args.ta_opd_whiten, args.normalize_advantages = args.normalize_advantages, False
 
@@ -61,6 +80,7 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
     slime subtracts its own OPD term right after this hook; it is made exactly zero by handing it the student's
     log-probs as the teacher's, until `report` puts the real ones back.
     """
+    own = opd_teacher.take(rollout_data)
     if not hasattr(args, "ta_opd_whiten"):
         raise ValueError(f"the advantage hook needs --custom-megatron-init-path {PATHS['custom_megatron_init_path']}")
     student = rollout_data.get("rollout_log_probs" if args.use_rollout_logprobs else "log_probs")
@@ -83,12 +103,13 @@ def compute_advantages(args: Namespace, rollout_data: dict[str, Any]) -> None:
     reverse_kl = [
         torch.where(rows.known, log_s - rows.teacher_logprob, 0) for log_s, rows in zip(student, carried, strict=True)
     ]
-    rollout_data["advantages"] = [
-        torch.where(rows.kept, advantage - args.opd_kl_coef * (rows.weight * difference), advantage)
-        for advantage, rows, difference in zip(rollout_data["advantages"], carried, reverse_kl, strict=True)
-    ]
+    if has_sampled_term(slime_options(args)):
+        rollout_data["advantages"] = [
+            torch.where(rows.kept, advantage - args.opd_kl_coef * (rows.weight * difference), advantage)
+            for advantage, rows, difference in zip(rollout_data["advantages"], carried, reverse_kl, strict=True)
+        ]
     rollout_data["teacher_log_probs"] = student
-    rollout_data[_CARRIED] = _Term(carried, reverse_kl)
+    rollout_data[_CARRIED] = _Term(carried, reverse_kl, own)
 
 
 def _base(args: Namespace) -> Namespace:
@@ -123,9 +144,23 @@ def report(args: Namespace, rollout_id: int, rollout_data: dict[str, Any]) -> No
         torch.where(rows.known, rows.teacher_logprob, log_s) for log_s, rows in zip(student, term.carried, strict=True)
     ]
     rollout_data["opd_reverse_kl"] = term.reverse_kl
+    if is_dense(slime_options(args)):
+        opd_rows.hold(rollout_data["tokens"], _token_rows(args, rollout_data, term))
     metrics = reduced_metrics(term.reverse_kl, term.carried, statistics)
-    if _reports():
+    if logs_for_all():
         log_rollout_metrics(args, rollout_id, metrics)
+
+
+def _token_rows(args: Namespace, rollout_data: dict[str, Any], term: _Term) -> list[opd_rows.TokenRows]:
+    """What the loss is to know. Under all-gather context parallelism a rank's logits are other tokens' than its zigzag
+    share of the carrier: there every rank gets whole samples. A teacher in the trainer ran in the loss's own layout."""
+    result = [opd_rows.TokenRows(part.weight, part.topk) for part in term.carried]
+    if opd_rows.Layout.of(args).gathered:
+        lengths = zip(rollout_data["total_lengths"], rollout_data["response_lengths"], strict=True)
+        result = [opd_rows.whole_rows(part, *length) for part, length in zip(result, lengths, strict=True)]
+    if term.own is not None:
+        result = [replace(part, **fields) for part, fields in zip(result, term.own, strict=True)]
+    return result
 
 
 def reduced_metrics(
@@ -147,14 +182,3 @@ def reduced_metrics(
         rows = torch.cat([rows, torch.stack([torch.as_tensor(part).double().cpu() for part in statistics]).sum(0)])
     distributed.all_reduce(rows, group=mpu.get_data_parallel_group_gloo(with_context_parallel=True))
     return ratios(names, rows)
-
-
-def _reports() -> bool:
-    """This rank is the one that logs for all: the first of its data- and tensor-parallel groups, the last stage."""
-    from megatron.core import mpu
-
-    return (
-        mpu.get_data_parallel_rank(with_context_parallel=True) == 0
-        and mpu.get_tensor_model_parallel_rank() == 0
-        and mpu.is_pipeline_last_stage()
-    )

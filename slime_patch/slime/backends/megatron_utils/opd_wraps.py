@@ -1,4 +1,4 @@
-"""Two wraps of slime's trainer, installed by opd_hooks.initialize: each once, each only around what it knows."""
+"""The wraps of slime's trainer, installed by opd_hooks.initialize: each once, each only around what it knows."""
 
 from __future__ import annotations
 
@@ -63,6 +63,74 @@ def return_to_actor_after_loading() -> None:
     for owner in _with_subclasses(MegatronTrainRayActor):
         if owner is MegatronTrainRayActor or "load_other_checkpoint" in vars(owner):
             wrap(owner, "load_other_checkpoint", ("self", "model_tag", "path"), make)
+
+
+def report_dense_losses() -> None:
+    """Turn the sums that our loss logs into means of a training step, and move TAID's t by them."""
+    from slime.backends.megatron_utils import model, opd_taid
+    from slime.backends.megatron_utils.opd_loss import COUNT, means
+    from slime.utils.opd_settings import slime_options
+    from ta_opd.loss_plan import is_interpolated
+
+    def make(train_one_step: Callable) -> Callable:
+        def with_means(args: Any, rollout_id: int, *rest: Any, **named: Any) -> tuple[dict[str, float], Any]:
+            options = slime_options(args)
+            if is_interpolated(options):
+                opd_taid.begin_step(args, options, rollout_id)
+            reduced, grad_norm = train_one_step(args, rollout_id, *rest, **named)
+            if COUNT not in reduced:  # a critic, or a stage without the loss
+                return reduced, grad_norm
+            numbers, found = means(reduced)
+            if is_interpolated(options):
+                numbers["opd/taid_t"] = opd_taid.current_t()
+                opd_taid.end_step(opd_taid.same_on_all_shards(found["cross_entropy"] if found else None))
+            return numbers, grad_norm
+
+        return with_means
+
+    wrap(model, "train_one_step", ("args", "rollout_id", "step_id"), make)
+
+
+def save_taid_with_checkpoints() -> None:
+    """Write TAID's state whenever slime writes a checkpoint, by the one rank that logs."""
+    from slime.backends.megatron_utils import actor, opd_taid
+
+    def make(save: Callable) -> Callable:
+        def save_both(iteration: int, *rest: Any, **named: Any) -> Any:
+            result = save(iteration, *rest, **named)
+            if logs_for_all():
+                opd_taid.save(iteration)
+            return result
+
+        return save_both
+
+    wrap(actor, "save", ("iteration", "model", "optimizer"), make)
+
+
+def take_teacher_distributions(k: int) -> None:
+    """Take lists of k entries, or hidden states with k = 0, from the forward of a teacher in the trainer."""
+    from slime.backends.megatron_utils import actor, opd_teacher
+
+    def make(forward_only: Callable) -> Callable:
+        def with_distributions(f: Callable, args: Any, *rest: Any, store_prefix: str = "", **named: Any) -> Any:
+            if store_prefix != opd_teacher.PREFIX:
+                return forward_only(f, args, *rest, store_prefix=store_prefix, **named)
+            return opd_teacher.scored(forward_only, k, f, args, *rest, store_prefix=store_prefix, **named)
+
+        return with_distributions
+
+    wrap(actor, "forward_only", ("f", "args", "model", "data_iterator", "num_microbatches", "store_prefix"), make)
+
+
+def logs_for_all() -> bool:
+    """This rank is the one that logs for all: the first of its data- and tensor-parallel groups, the last stage."""
+    from megatron.core import mpu
+
+    return (
+        mpu.get_data_parallel_rank(with_context_parallel=True) == 0
+        and mpu.get_tensor_model_parallel_rank() == 0
+        and mpu.is_pipeline_last_stage()
+    )
 
 
 def _with_subclasses(cls: type) -> list[type]:

@@ -39,6 +39,8 @@ def parse_args(add_custom_arguments=None):
     parser.add_argument("--rollout-temperature", type=float, default=1.0)
     parser.add_argument("--rollout-top-p", type=float, default=1.0)
     parser.add_argument("--rollout-top-k", type=int, default=-1)
+    parser.add_argument("--loss-type", choices=["policy_loss", "sft_loss", "custom_loss"], default="policy_loss")
+    parser.add_argument("--custom-loss-function-path", default=None)
     parser.add_argument("--calculate-per-token-loss", action="store_true")
     parser.add_argument("--normalize-advantages", action="store_true")
     if add_custom_arguments is not None:
