@@ -1,5 +1,6 @@
 # make quickstart   on-policy distillation with every selector on toy models, with a report
 # make test         the whole test-suite       make lint   ruff        make bench   speed and memory of the library
+# make bench-losses the losses of whole distributions beside eager, compiled and published forms
 # make test-sglang  the teacher client against real SGLang servers on the CPU, each in .venv-sglang-VERSION
 # make test-slime   the patch inside slime checkouts: SLIME_DIR=... (or SLIME_DIRS=A:B) and MEGATRON_DIR=...
 #
@@ -37,7 +38,7 @@ QUICKSTART_ARGS = --out "$(OUT)" \
 	$(if $(STEPS),--steps "$(STEPS)") \
 	$(ARGS)
 
-.PHONY: quickstart test test-sglang test-slime lint bench install clean
+.PHONY: quickstart test test-sglang test-slime lint bench bench-losses install clean
 
 quickstart: $(INSTALLED)
 	@"$(PY)" -m local_engine $(QUICKSTART_ARGS)
@@ -61,6 +62,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	OMP_NUM_THREADS=1 "$(PY)" benchmarks/selection.py $(ARGS)
+
+bench-losses: $(INSTALLED)
+	OMP_NUM_THREADS=1 "$(PY)" benchmarks/losses.py $(ARGS)
 
 install: $(INSTALLED)
 
