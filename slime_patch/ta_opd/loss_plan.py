@@ -19,7 +19,7 @@ def is_interpolated(options: Options) -> bool:
 
 
 def has_sampled_term(options: SlimeOptions) -> bool:
-    """Sampled-token OPD is part of the objective: alone, as the base of entropy-aware OPD as published, or asked for."""
+    """Sampled-token OPD is a term of the objective: alone, in entropy-aware OPD as published, or where asked for."""
     return LOSSES[options.loss].sampled(options) or options.add_sampled_token
 
 

@@ -38,9 +38,10 @@ def topk_losses(
     others on both sides, a true divergence. renormalised: both sides on the listed tokens alone. student_full: the
     teacher renormalised on them against the student's full-vocabulary log-probs (arXiv 2603.07079, eq 10), no true
     divergence. A repeated id counts once; ids beyond the vocabulary are not listed; a list above 1 is scaled to 1; an
-    empty list gives NaN. forward_kl, reverse_kl and cross_entropy are those of the buckets; teacher_entropy, which the
-    gate reads, is a lower bound of the whole teacher's at temperature 1, in every form; teacher_logprob is NaN where the token is not listed. Raises ValueError on another form, shapes or dtypes that do
-    not fit, or a temperature other than 1 with a tail, whose mass at another is not known.
+    empty list gives NaN. forward_kl, reverse_kl and cross_entropy are those of the buckets; teacher_entropy, which
+    the gate reads, is a lower bound of the whole teacher's at temperature 1, in every form; teacher_logprob is NaN
+    where the token is not listed. Raises ValueError on another form, shapes or dtypes that do not fit, or a
+    temperature other than 1 with a tail, whose mass at another is not known.
     """
     shard = check_rows(student_logits, keep, token_ids, shard)
     if form not in FORMS:

@@ -65,7 +65,7 @@ def test_good_settings_pass(values):
                 "opd_loss_top_k_form": "renormalised",
                 "opd_loss_temperature": 2.0,
             },
-            "the teacher's entropy, which the gate reads, comes at temperature 1",
+            "entropy, which the gate reads, comes at temperature 1",
         ),
         ({"opd_type": "megatron"}, "--opd-topk-metrics-k 4 does nothing with --opd-type megatron"),
         ({"opd_loss_temperature": 2.0}, "the mass outside a list is known at temperature 1 alone"),
