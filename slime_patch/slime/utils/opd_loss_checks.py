@@ -78,8 +78,8 @@ def check_top_k(args: Namespace, options: SlimeOptions) -> None:
         )
     if LOSSES[options.loss].gated and options.loss_temperature != 1:
         raise ValueError(
-            f"--opd-loss-temperature {options.loss_temperature} with --opd-loss {options.loss} on a top-{k}: the teacher's "
-            "entropy, which the gate reads, comes at temperature 1"
+            f"--opd-loss-temperature {options.loss_temperature} with --opd-loss {options.loss} on a top-{k}: the "
+            "teacher's entropy, which the gate reads, comes at temperature 1"
         )
     if options.loss_temperature != 1 and options.loss_top_k_form == "tail":
         raise ValueError(
