@@ -165,7 +165,8 @@ def list_gradient(
         if tokens is not None and upstream[1] is not None:
             _put(out, rows, tokens, ((read.label - read.lse).exp() * a + logprob) / temperature)
     else:
-        out = torch.empty(student.shape, dtype=student.dtype, device=student.device)
+        # A softmax is of no use to the entropy's gradient, but its memory is.
+        out = torch.empty_like(student) if softmax is None else softmax
         whole = a.new_zeros(len(student), 9)
         whole[rows] = torch.stack((read.lse, zero, zero, a, zero, -entropy, zero, logprob, zero), -1)
         own = None
