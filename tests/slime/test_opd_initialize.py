@@ -1,8 +1,9 @@
 """What the trainer's start does once in every train actor."""
 
 import pytest
-from slime.backends.megatron_utils import actor, model, opd_hooks
+from slime.backends.megatron_utils import actor, model, opd_hooks, opd_taid
 from slime.backends.megatron_utils.actor import MegatronTrainRayActor
+from slime.utils.opd_settings import slime_options
 from slime.utils.opd_versions import TRAINER_HOOKS
 
 from .rollouts import arguments
@@ -55,3 +56,15 @@ def test_the_start_wraps_what_a_loss_of_whole_distributions_needs_and_nothing_fo
     for _ in range(2):
         opd_hooks.initialize(arguments(opd_loss="jsd"))
         assert [getattr(owner, name).ta_opd_original for owner, name in places] == before
+
+
+def test_a_new_actor_starts_without_the_taid_state_of_another(monkeypatch):
+    for owner, name in ((model, "train_one_step"), (actor, "save"), (actor, "forward_only")):
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, getattr(function, "ta_opd_original", function))
+    args = arguments(opd_loss="taid", train_iters=4)
+    opd_taid.begin_step(args, slime_options(args), 0)
+    assert opd_taid.current_t() == 0.4
+    opd_hooks.initialize(args)
+    with pytest.raises(RuntimeError, match="outside a training step"):
+        opd_taid.current_t()

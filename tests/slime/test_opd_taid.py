@@ -134,3 +134,9 @@ def test_other_losses_numbers_and_stages_without_a_loss_pass_through():
     args = run(opd_loss="forward_kl", opd_taid_alpha=5e-4, opd_taid_beta=0.99)
     assert model.train_one_step(args, 0, 0, {"value_loss": 2.0}) == ({"value_loss": 2.0}, 1.0)
     assert model.train_one_step(args, 0, 0, {}, grad_norm=3.0) == ({}, 3.0)
+
+
+def test_only_the_rank_that_logs_writes_the_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(opd_wraps, "logs_for_all", lambda: False)
+    train(run(str(tmp_path)), 0, LOSSES[:1])
+    assert list(tmp_path.iterdir()) == []
