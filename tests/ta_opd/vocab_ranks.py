@@ -53,6 +53,8 @@ CASES = {
     "head": Case(RowPlan(JSD, GATE), head=True, masked=True, upstream=UPSTREAM),
     "top_k": Case(RowPlan(JSD, GATE), "tail", masked=True, upstream=UPSTREAM),
     "top_k_taid": Case(RowPlan(REVERSE, taid_t=0.4), "tail"),
+    "top_k_floor_taid": Case(RowPlan(JSD, taid_t=0.95), "tail", floor=True),
+    "top_k_floor_taid_renormalised": Case(RowPlan(REVERSE, taid_t=0.95), "renormalised", floor=True),
     "top_k_renormalised": Case(RowPlan(JSD), "renormalised", upstream=UPSTREAM),
     "top_k_full": Case(RowPlan(Divergence("forward_kl"), temperature=1.7), "student_full", upstream=UPSTREAM),
     "top_k_padding": Case(RowPlan(JSD), "tail", vocabulary=6),

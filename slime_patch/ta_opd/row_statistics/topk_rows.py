@@ -1,7 +1,7 @@
 """The student's side of a top-k loss: one read of its logits, the buckets' sums over the ranks, and the gradient.
 
 Axes: N rows, n of them read, V' local columns, K entries of a list. A bucket's sums never leave as K values: one
-all-gather carries five numbers a row and one all-reduce six.
+all-gather carries six numbers a row and one all-reduce six.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StudentRead:
     """columns: int64 [n, K], the listed ids' local columns, -1 where not here or not listed. logits: [n, K], over the
     temperature, 0 where not here. lse, mean, label, list_lse: [n] over the whole vocabulary, list_lse of the listed
     logits. tail: [n], the probability of what is not listed. mixed_lse: [n], log-sum-exp of the listed
-    (1 - taid_t) s + taid_t log q. softmax: [N, V'], 0 at the listed, or None."""
+    (1 - taid_t) s + taid_t log q. lowest: [n], the least listed logit. softmax: [N, V'], 0 at the listed, or None."""
 
     columns: Tensor
     logits: Tensor
@@ -37,6 +37,7 @@ class StudentRead:
     list_lse: Tensor
     tail: Tensor
     mixed_lse: Tensor
+    lowest: Tensor
     softmax: Tensor | None
 
     @property
@@ -76,12 +77,13 @@ def read_student(student: Tensor, lists: TeacherList, request: Request, kernels:
         lse, mean = statistics[:, 0], statistics[:, 2]
     list_lse = _lse(logits, here)
     mixed = _lse(torch.lerp(logits, lists.log_q, plan.taid_t), here)
-    shards = all_shards(shard, torch.stack((lse, mean, label, list_lse, mixed), -1))
+    lowest = logits.masked_fill(~here, torch.inf).amin(-1) if logits.shape[1] else lse
+    shards = all_shards(shard, torch.stack((lse, mean, label, list_lse, mixed, lowest), -1))
     lse, share = combined_lse(shards[..., 0])
     mean, label = (share * shards[..., 1]).sum(0), shards[..., 2].sum(0)
-    list_lse, mixed = shards[..., 3].logsumexp(0), shards[..., 4].logsumexp(0)
+    list_lse, mixed, lowest = shards[..., 3].logsumexp(0), shards[..., 4].logsumexp(0), shards[..., 5].amin(0)
     tail = -torch.expm1(list_lse - lse) if tail is None else tail
-    return StudentRead(columns, logits, lse, mean, label, list_lse, tail, mixed, softmax)
+    return StudentRead(columns, logits, lse, mean, label, list_lse, tail, mixed, lowest, softmax)
 
 
 def list_losses(x: StudentRead, lists: TeacherList, request: Request) -> tuple[tuple[Tensor, ...], Slopes]:
@@ -186,15 +188,17 @@ def _mixed_lse(
 ) -> Tensor | None:
     """[n, 1], what normalises TAID's geometric target over the buckets; own: [n, K], student log-probs it is made of.
 
-    Over ranks a listed token below LOG_FLOOR counts as it is, since the floor shows only after the all-gather.
+    Over ranks the floor shows only after the all-gather: where a listed token lies below it, one more follows.
     """
     t = request.plan.taid_t
     if t == 1 or request.plan.taid_space == "prob":
         return None
-    if request.shard.group is None:
+    norm = x.lse if lists.form == "tail" else list_lse
+    if request.shard.group is None or bool((x.lowest - norm < LOG_FLOOR).any()):
         mixed = _lse(torch.lerp(own, lists.log_q, t), x.here)
+        mixed = all_shards(request.shard, mixed[:, None])[..., 0].logsumexp(0)
     else:
-        mixed = x.mixed_lse - (1 - t) * (x.lse if lists.form == "tail" else list_lse)
+        mixed = x.mixed_lse - (1 - t) * norm
     if lists.log_tail is not None:
         mixed = torch.logaddexp(mixed, torch.lerp(tail.log(), lists.log_tail, t))
     return mixed[:, None]
