@@ -31,6 +31,7 @@ def topk_losses(
     keep: Tensor | None = None,
     token_ids: Tensor | None = None,
     shard: VocabShard | None = None,
+    teacher_entropy: Tensor | None = None,
 ) -> RowResult:
     """The plan's loss of each row against lists, and what the same read tells about it; arguments as in row_losses.
 
@@ -39,9 +40,9 @@ def topk_losses(
     teacher renormalised on them against the student's full-vocabulary log-probs (arXiv 2603.07079, eq 10), no true
     divergence. A repeated id counts once; ids beyond the vocabulary are not listed; a list above 1 is scaled to 1; an
     empty list gives NaN. forward_kl, reverse_kl and cross_entropy are those of the buckets; teacher_entropy, which
-    the gate reads, is a lower bound of the whole teacher's at temperature 1, in every form; teacher_logprob is NaN
-    where the token is not listed. Raises ValueError on another form, shapes or dtypes that do not fit, or a
-    temperature other than 1 with a tail, whose mass at another is not known.
+    the gate reads, is the one given, [N], or a lower bound of the whole teacher's at temperature 1, in every form;
+    teacher_logprob is NaN where the token is not listed. Raises ValueError on another form, shapes or dtypes that
+    do not fit, or a temperature other than 1 with a tail, whose mass at another is not known.
     """
     shard = check_rows(student_logits, keep, token_ids, shard)
     if form not in FORMS:
@@ -53,6 +54,9 @@ def topk_losses(
     request = make_request(student_logits, plan, keep, token_ids, shard)
     kept = teacher if request.rows is None else teacher.rows(request.rows)
     lists = teacher_list(kept, shard.vocabulary, form, plan.temperature)
+    if teacher_entropy is not None:
+        exact = teacher_entropy if request.rows is None else teacher_entropy[request.rows]
+        lists = replace(lists, entropy=exact.float())
     loss, logprob, entropy, *reported = TopKLosses.apply(student_logits, lists, request)
     if plan.temperature != 1:
         unit = replace(request, plan=RowPlan(FORWARD))

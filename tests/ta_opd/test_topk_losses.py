@@ -265,3 +265,14 @@ def test_with_a_tail_a_divergence_is_never_negative_even_between_equals(seed, ki
     result = topk_losses(logits, TopK.from_logits(logits, 8), RowPlan(Divergence(kind)))
     assert float(min(result.loss.min(), result.forward_kl.min(), result.reverse_kl.min())) >= 0
     assert float(result.loss.max()) < 1e-4
+
+
+def test_an_entropy_that_is_given_is_what_the_gate_reads():
+    student, lists, _ = case(0)
+    exact = torch.linspace(0, 2, len(student))
+    keep = torch.arange(len(student)) != 2
+    plan = RowPlan(Divergence("reverse_kl"), EntropyGate("hard_add", tau=0.8))
+    result = topk_losses(student, token_list(lists), plan, keep=keep, teacher_entropy=exact)
+    assert torch.equal(result.teacher_entropy[keep], exact[keep])
+    assert torch.equal(result.gate[keep], (exact[keep] > 0.8).float())
+    torch.testing.assert_close(result.loss[keep], (result.reverse_kl + result.gate * result.forward_kl)[keep])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ from slime.backends.megatron_utils.opd_rows import (
 from slime.utils.opd_settings import slime_options
 from ta_opd.loss_plan import has_sampled_term, is_interpolated, lists_of, row_plan
 from ta_opd.row_losses import RowResult, row_losses
-from ta_opd.row_plan import Divergence, RowPlan
+from ta_opd.row_plan import RowPlan
 from ta_opd.slime_options import SlimeOptions
 from ta_opd.teacher_head import TeacherHead
 from ta_opd.topk_losses import topk_losses
@@ -127,24 +126,11 @@ def _row_result(
         teacher = TeacherHead(over_rows(hidden, places, len(logits), 0), known[0].head)
         return row_losses(logits, teacher, plan, keep=keep, shard=shard)
     lists = lists_over_rows([rows.topk for rows in known], places, len(logits), logits.device)
-
-    def losses(plan: RowPlan) -> RowResult:
-        return topk_losses(logits, lists, plan, form=options.loss_top_k_form, keep=keep, shard=shard)
-
-    if plan.gate is None or known[0].entropy is None:
-        return losses(plan)
-    entropy = joined([rows.entropy for rows in known], places, logits.device)
-    return _gated(losses, plan, over_rows(entropy, places, len(logits), 0))
-
-
-def _gated(losses: Callable[[RowPlan], RowResult], plan: RowPlan, entropy: Tensor) -> RowResult:
-    """The gate read from the teacher's exact entropy [T] instead of the lists', which is only a lower bound."""
-    base_weight, weight = plan.gate.weights(entropy)
-    result = losses(replace(plan, base=Divergence("forward_kl"), gate=None))
-    loss = weight * result.loss
-    if plan.base is not None:
-        loss = loss + base_weight * losses(replace(plan, gate=None)).loss
-    return result._replace(loss=loss, gate=weight, teacher_entropy=entropy)
+    entropy = None
+    if known[0].entropy is not None:
+        entropy = over_rows(joined([rows.entropy for rows in known], places, logits.device), places, len(logits), 0)
+    form = options.loss_top_k_form
+    return topk_losses(logits, lists, plan, form=form, keep=keep, shard=shard, teacher_entropy=entropy)
 
 
 def _plan(options: SlimeOptions, vocabulary: int) -> RowPlan:
