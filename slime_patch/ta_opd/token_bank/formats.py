@@ -18,6 +18,8 @@ ROW_GROUP = 131_072
 """Rows that are buffered and encoded together: the writer's memory, and what a reader takes in at a time."""
 FEW_VALUED = ("Coverlap", "Cjaccard", "budget_ratio")
 """Float columns with so few values that a dictionary pays."""
+SOUGHT_BY = ["rollout_id", "sample_index"]
+"""Columns whose least and greatest value each row group tells, so that readers can pass over it."""
 
 
 def write_parquet(path: Path, blocks: Iterable[Columns]) -> None:
@@ -53,7 +55,7 @@ def _parquet_settings(pa, schema) -> dict[str, Any]:
     them costs ten times the time and more room, a level above 0 twice the time for a twentieth of the room. Positions
     and token ids are differences, of which a row group has too many for a dictionary; all else is one, constants too.
     """
-    encodings, dictionaries, statistics = {}, [], []
+    encodings, dictionaries = {}, []
     for field in schema:
         listed = pa.types.is_fixed_size_list(field.type)
         path, kind = (f"{field.name}.list.element", field.type.value_type) if listed else (field.name, field.type)
@@ -63,14 +65,12 @@ def _parquet_settings(pa, schema) -> dict[str, Any]:
             encodings[path] = "BYTE_STREAM_SPLIT"
         else:
             dictionaries.append(path)
-        if pa.types.is_integer(kind):
-            statistics.append(path)
     return {
         "compression": "zstd",
-        "compression_level": -5,
+        "compression_level": -7,
         "use_dictionary": dictionaries,
         "column_encoding": encodings,
-        "write_statistics": statistics,
+        "write_statistics": SOUGHT_BY,
         "write_batch_size": ROW_GROUP,
     }
 
