@@ -52,7 +52,7 @@ class Options:
     jsd_beta: float = option(0.5, "generalized JSD: 0 is KL(T||S), 1 is KL(S||T)")
     skew_alpha: float = option(0.1, "skew KL: share of its first side in the mixture; 0 is the plain KL")
     loss_temperature: float = option(1.0, "temperature of both distributions in a dense loss")
-    loss_top_k: int = option(0, "teacher's top-k of a forward KL or JSD; 0 is the full vocabulary")
+    loss_top_k: int = option(0, "teacher's top-k that a loss reads; 0 is the full vocabulary")
     jsd_token_clip: float = option(0.0, "cap on each vocabulary entry of a JSD; 0 is no cap")
     taid_space: str = option("logit", "where TAID interpolates", TAID_SPACES)
     taid_divergence: str = option("forward_kl", "TAID's divergence to the interpolated teacher", TAID_DIVERGENCES)
