@@ -56,10 +56,11 @@ def one_pass(student: Tensor, teacher: Tensor | TeacherHead, request: Request) -
 def softmax_pass(
     student: Tensor, request: Request, listed: Tensor, chosen: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(log-sum-exp and E_S[s] [n, 2], the probability of what is not chosen [n], softmax [N, V'] in the logits' dtype
-    where a gradient is wanted) at the plan's temperature.
+    """(log-sum-exp, E_S[s] and what torch's softmax sums to [n, 3], the probability of what is not chosen [n], that
+    softmax [N, V'] in the logits' dtype where a gradient is wanted) at the plan's temperature.
 
-    listed: int64 [n, K], columns; chosen: bool [n, K], which of them count. Where they count the softmax is 0.
+    listed: int64 [n, K], columns; chosen: bool [n, K], each column once, which of them count. Where they count the
+    softmax is 0.
     """
     columns, temperature = request.columns, request.plan.temperature
     softmax = None
@@ -74,18 +75,21 @@ def softmax_pass(
         z = student[i, :columns].float()
         z = z if temperature == 1 else z / temperature
         whole = softmax is not None and softmax.dtype == z.dtype and columns == student.shape[1]
-        p, lse = _softmax(z, out=softmax[i] if whole else None)
-        mean = _dot(p, z)
+        p = torch.softmax(z, 0, out=softmax[i] if whole else None)
+        lse, mean, counted = z.amax().item() - math.log(p.amax().item()), _dot(p, z), 0.0
         if math.isnan(mean):
             mean = _dot(p, z.masked_fill(z == -torch.inf, 0))
-        read.append((lse, mean))
         if some[k]:
+            counted = p[listed[k]].masked_fill(~chosen[k], 0).sum().item()
             p.scatter_(0, listed[k], 0)
-        rest.append(p.sum().item())
+        uncounted = p.sum().item()
+        total = counted + uncounted  # see _softmax
+        read.append((lse + math.log(total), mean / total, total))
+        rest.append(uncounted / total)
         if softmax is not None and not whole:
             softmax[i, :columns] = p
             softmax[i, columns:] = 0
-    return torch.tensor(read).view(-1, 2), torch.tensor(rest), softmax
+    return torch.tensor(read).view(-1, 3), torch.tensor(rest), softmax
 
 
 class _Row:
@@ -153,10 +157,10 @@ class _Row:
             out.copy_(ds)
 
 
-def _softmax(z: Tensor, out: Tensor | None = None) -> tuple[Tensor, float]:
+def _softmax(z: Tensor) -> tuple[Tensor, float]:
     """(softmax [V], log-sum-exp). torch's softmax adds up a long row one after another, which is off by up to 1e-3; its
     sum does not, and puts that right."""
-    p = torch.softmax(z, 0, out=out)
+    p = torch.softmax(z, 0)
     total = p.sum().item()
     lse = z.amax().item() - math.log(p.amax().item()) + math.log(total)
     return p.mul_(1 / total), lse

@@ -27,7 +27,8 @@ class StudentRead:
     """columns: int64 [n, K], the listed ids' local columns, -1 where not here or not listed. logits: [n, K], over the
     temperature, 0 where not here. lse, mean, label, list_lse: [n] over the whole vocabulary, list_lse of the listed
     logits. tail: [n], the probability of what is not listed. mixed_lse: [n], log-sum-exp of the listed
-    (1 - taid_t) s + taid_t log q. lowest: [n], the least listed logit. softmax: [N, V'], 0 at the listed, or None."""
+    (1 - taid_t) s + taid_t log q. lowest: [n], the least listed logit. total: [n], what the softmax sums to
+    with the listed. softmax: [N, V'], 0 at the listed, or None."""
 
     columns: Tensor
     logits: Tensor
@@ -38,6 +39,7 @@ class StudentRead:
     tail: Tensor
     mixed_lse: Tensor
     lowest: Tensor
+    total: Tensor
     softmax: Tensor | None
 
     @property
@@ -70,11 +72,11 @@ def read_student(student: Tensor, lists: TeacherList, request: Request, kernels:
         label = _at(student, rows, tokens) / plan.temperature
     if student.device.type == "cpu" and shard.group is None and request.columns >= LEAST_COLUMNS:
         read, tail, softmax = softmax_pass(student, request, columns.clamp(min=0), here)
-        lse, mean = read.unbind(-1)
+        lse, mean, total = read.unbind(-1)
     else:
         settings = {"columns": request.columns, "temperature": plan.temperature, "taid_t": 1.0}
         statistics = kernels.statistics(student, None, token_columns=None, rows=request.rows, **settings)
-        lse, mean = statistics[:, 0], statistics[:, 2]
+        lse, mean, total = statistics[:, 0], statistics[:, 2], torch.ones_like(statistics[:, 0])
     list_lse = _lse(logits, here)
     mixed = _lse(torch.lerp(logits, lists.log_q, plan.taid_t), here)
     lowest = logits.masked_fill(~here, torch.inf).amin(-1) if logits.shape[1] else lse
@@ -83,7 +85,7 @@ def read_student(student: Tensor, lists: TeacherList, request: Request, kernels:
     mean, label = (share * shards[..., 1]).sum(0), shards[..., 2].sum(0)
     list_lse, mixed, lowest = shards[..., 3].logsumexp(0), shards[..., 4].logsumexp(0), shards[..., 5].amin(0)
     tail = -torch.expm1(list_lse - lse) if tail is None else tail
-    return StudentRead(columns, logits, lse, mean, label, list_lse, tail, mixed, lowest, softmax)
+    return StudentRead(columns, logits, lse, mean, label, list_lse, tail, mixed, lowest, total, softmax)
 
 
 def list_losses(x: StudentRead, lists: TeacherList, request: Request) -> tuple[tuple[Tensor, ...], Slopes]:
@@ -162,7 +164,7 @@ def list_gradient(
     rows = torch.arange(len(student), device=student.device) if request.rows is None else request.rows
     tokens = request.token_columns
     if softmax is not None and upstream[2] is None:
-        everywhere = a.new_zeros(len(student)).index_copy_(0, rows, a / temperature)
+        everywhere = a.new_zeros(len(student)).index_copy_(0, rows, a / (temperature * read.total))
         out = scale_rows(softmax, everywhere, request.rows)
         if tokens is not None and upstream[1] is not None:
             _put(out, rows, tokens, ((read.label - read.lse).exp() * a + logprob) / temperature)
