@@ -137,6 +137,20 @@ def run_case(values, samples, data, layout, shard):
     return errors
 
 
+def check_taid_is_one(rank, path):
+    """Ranks that disagree about J, or of which only the first has a saved state, take that of the first."""
+    from slime.backends.megatron_utils import opd_taid
+
+    group = parallel_state.get_tensor_model_parallel_group()
+    first = torch.distributed.get_global_rank(group, 0)
+    assert opd_taid.same_on_all_shards(float(rank)) == float(first)
+    assert opd_taid._of_first_rank(path) is None
+    torch.distributed.barrier()
+    if rank == 0:
+        path.write_text('{"t": 0.5}')
+    assert opd_taid._of_first_rank(path) == {"t": 0.5}
+
+
 def on_a_rank(rank, name, sizes, folder):
     from slime.backends.megatron_utils import opd_hooks
 
@@ -159,6 +173,7 @@ def on_a_rank(rank, name, sizes, folder):
         case: run_case(values, samples, data, (*context, name.endswith("gathered")), slice(start, start + columns))
         for case, values in CASES.items()
     }
+    check_taid_is_one(rank, Path(folder, f"{name}.taid.{rank}"))
     Path(folder, f"{name}.{rank}").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 
