@@ -1,5 +1,6 @@
 # make quickstart   on-policy distillation with every selector on toy models, with a report
-# make test         the whole test-suite       make lint   ruff        make bench   speed and memory of the library
+# make test         the whole test-suite       make lint   ruff, shellcheck, hadolint
+# make bench        speed and memory of the library
 # make bench-losses the losses of whole distributions beside eager, compiled and published forms
 # make test-sglang  the teacher client against real SGLang servers on the CPU, each in .venv-sglang-VERSION
 # make test-slime   the patch inside slime checkouts: SLIME_DIR=... (or SLIME_DIRS=A:B) and MEGATRON_DIR=...
@@ -12,6 +13,9 @@ ifeq ($(origin PY), undefined)
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 endif
+
+# Where the linters that are no Python modules lie: in the environment's bin, else on the PATH.
+BESIDE := $(if $(findstring /,$(PY)),$(dir $(PY)))
 
 # The oldest SGLang supported and the newest, which has compact forms of log-probs.
 # With servers of your own: make test-sglang SGLANG_PYTHON=their/bin/python
@@ -59,6 +63,9 @@ test-slime: $(INSTALLED) $(SLIME_INSTALLED)
 lint: $(INSTALLED)
 	"$(PY)" -m ruff check .
 	"$(PY)" -m ruff format --check .
+	"$(BESIDE)shellcheck" -x .ci/run $(shell find launch tests diagnostics -name '*.sh')
+	"$(BESIDE)shellcheck" --shell=bash --exclude=SC2034 configs/pairs/*.sh
+	"$(BESIDE)hadolint" Dockerfile
 
 bench: $(INSTALLED)
 	OMP_NUM_THREADS=1 "$(PY)" benchmarks/selection.py $(ARGS)

@@ -10,10 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "slime_patch" / "ta_opd"
 ENGINE = ROOT / "launch" / "local_engine"
+PLAN = ROOT / "launch" / "run_plan"
+DIAGNOSTICS = ROOT / "diagnostics" / "fixed_context"
 DROP_INS = [*sorted((ROOT / "slime_patch" / "slime").rglob("*.py")), ROOT / "slime_patch" / "train_opd.py"]
 OURS = {
     "ta_opd",
     "local_engine",
+    "run_plan",
     "fixed_context",
     "diagnostics",
     "tools",
@@ -102,6 +105,18 @@ def test_the_drop_ins_import_the_library_and_slime_only(path):
 def test_the_engine_imports_the_library_and_third_parties_only(path):
     assert not imported(path) & (OURS - {"ta_opd", "local_engine"} | {"slime", "megatron", "ray", "sglang"})
     assert not climbs_out(path, ENGINE)
+
+
+@pytest.mark.parametrize("path", python_files(PLAN), ids=lambda path: path.name)
+def test_the_plan_of_the_launchers_imports_the_library_alone(path):
+    assert not imported(path) & (OURS - {"ta_opd", "run_plan"} | set(HEAVY))
+    assert not climbs_out(path, PLAN)
+
+
+@pytest.mark.parametrize("path", python_files(DIAGNOSTICS), ids=lambda path: str(path.relative_to(DIAGNOSTICS)))
+def test_the_diagnostics_import_the_library_and_third_parties_only(path):
+    assert not imported(path) & (OURS - {"ta_opd", "fixed_context"} | {"slime", "megatron", "ray", "sglang"})
+    assert not climbs_out(path, DIAGNOSTICS)
 
 
 def test_nobody_imports_tools_or_tests():
