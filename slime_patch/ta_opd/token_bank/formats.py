@@ -31,7 +31,7 @@ def write_parquet(path: Path, blocks: Iterable[Columns]) -> None:
     first = next(tables, None)
     if first is None:
         raise ValueError("a table needs at least one block, of no row if need be")
-    with pq.ParquetWriter(path, first.schema, **_parquet_settings(pa, first.schema)) as writer:
+    with pq.ParquetWriter(path, first.schema, **parquet_settings(pa, first.schema)) as writer:
         for table in itertools.chain([first], tables):
             writer.write_table(table, row_group_size=len(table) or None)
 
@@ -50,7 +50,7 @@ def _groups(blocks: Iterable[Columns]) -> Iterator[list[Columns]]:
         yield group
 
 
-def _parquet_settings(pa, schema) -> dict[str, Any]:
+def parquet_settings(pa, schema) -> dict[str, Any]:
     """Floats are split into byte streams, of which zstd packs the exponents and passes over the rest: a dictionary of
     them costs ten times the time and more room, a level above 0 twice the time for a twentieth of the room. Positions
     and token ids are differences, of which a row group has too many for a dictionary; all else is one, constants too.

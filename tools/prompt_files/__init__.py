@@ -1,0 +1,1 @@
+"""Prompts into the form that slime reads: reading -> records -> shards -> writing (with the index)."""
