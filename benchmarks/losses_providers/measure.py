@@ -109,7 +109,7 @@ def _cuda_seconds(run: Callable[[], None]) -> tuple[float, float]:
 def peak(provider: Provider, problem: Problem, device: str) -> Peak | None:
     """After a warm-up. On a CPU best alone in a process with HEAP_GIVES_BACK; None where the system does not tell."""
     forward, both = forward_step(provider, problem), step(provider, problem)
-    measured, growth = _cuda_growth if device == "cuda" else _resident_growth, []
+    measured, growth = cuda_growth if device == "cuda" else resident_growth, []
     for run in (both, forward):
         run()
         problem.student.grad = None
@@ -118,7 +118,7 @@ def peak(provider: Provider, problem: Problem, device: str) -> Peak | None:
     return None if None in growth else Peak(*growth)
 
 
-def _cuda_growth(run: Callable[[], None]) -> int:
+def cuda_growth(run: Callable[[], None]) -> int:
     gc.collect()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
@@ -128,7 +128,7 @@ def _cuda_growth(run: Callable[[], None]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _resident_growth(run: Callable[[], None]) -> int | None:
+def resident_growth(run: Callable[[], None]) -> int | None:
     """Greatest resident memory during the run over that before it; Linux alone resets the mark."""
     if not sys.platform.startswith("linux"):
         return None

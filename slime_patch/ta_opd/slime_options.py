@@ -31,6 +31,12 @@ class SlimeOptions(Options):
     loss_top_k_form: str = option(
         "tail", "a top-k loss: with one bucket for the rest, renormalised, or the student left whole", TOP_K_FORMS
     )
+    pack_head: bool = option(
+        False, "run the student's output layer on selected rows alone; only without slime's policy loss"
+    )
+    token_loss_dir: str = option(
+        "", "where the trainer writes what its loss is at each token; the token bank's directory is fine"
+    )
 
     exact_cmass: bool = option(False, "ask the teacher for its log-probs at the student's top-k: exact C")
     exact_cmass_max_union: int = option(4096, "most ids asked for at once; long responses lower it")

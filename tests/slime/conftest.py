@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -21,3 +22,19 @@ def tracked():
 
     logging_utils.LOGGED.clear()
     return logging_utils.LOGGED
+
+
+@pytest.fixture
+def megatron(monkeypatch):
+    """Megatron's names for code that imports them as it runs, on one rank; the real one's import warns, which is an
+    error here, so that tests with real ranks run programs of their own."""
+
+    class ColumnParallelLinear:
+        """An output layer's class."""
+
+    core, tensor_parallel = ModuleType("megatron.core"), ModuleType("megatron.core.tensor_parallel")
+    core.mpu = SimpleNamespace(get_tensor_model_parallel_rank=lambda: 0, get_tensor_model_parallel_world_size=lambda: 1)
+    tensor_parallel.ColumnParallelLinear = ColumnParallelLinear
+    for module in (ModuleType("megatron"), core, tensor_parallel):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return SimpleNamespace(mpu=core.mpu, ColumnParallelLinear=ColumnParallelLinear)

@@ -14,6 +14,9 @@ def dense(**values):
     return arguments(**place | values)
 
 
+WITHOUT_POLICY_LOSS = {"opd_pack_head": True, "kl_coef": 0.0, "entropy_coef": 0.0, "use_kl_loss": False}
+
+
 def check(**values):
     args = dense(**values)
     check_settings(args, slime_options(args))
@@ -34,6 +37,9 @@ def check(**values):
         {"opd_loss": "taid_entropy_aware", "opd_entropy_gate": "sigmoid", "opd_taid_divergence": "jsd"},
         {"calculate_per_token_loss": True, "opd_normaliser": "selected", "qkv_format": "thd"},
         {"opd_budget_mask": "teachability", "opd_budget_ratio": 0.1, "opd_mask_target": "loss"},
+        {"opd_budget_mask": "teachability", "opd_budget_ratio": 0.1, **WITHOUT_POLICY_LOSS},
+        {"opd_token_loss_dir": "bank", "opd_token_bank_dir": "bank"},
+        {"opd_loss": "taid", "opd_taid_divergence": "jsd", "opd_jsd_beta": 0.3},
     ],
 )
 def test_good_settings_pass(values):
@@ -72,6 +78,23 @@ def test_good_settings_pass(values):
         ({"opd_loss_coef": -1.0}, r"--opd-loss-coef -1\.0 is outside 0 or more"),
         ({"opd_loss_coef": float("nan")}, "--opd-loss-coef nan is outside"),
         ({"opd_entropy_tau": 0.1}, r"--opd-entropy-tau 0\.1 does nothing with --opd-loss jsd"),
+        ({"opd_task_reward": "rm", "rm_type": "f1", **WITHOUT_POLICY_LOSS}, "--opd-pack-head with slime's policy loss"),
+        ({**WITHOUT_POLICY_LOSS, "entropy_coef": 0.1}, "which reads the logits of every response token"),
+        ({**WITHOUT_POLICY_LOSS, "use_kl_loss": True}, "--opd-pack-head with slime's policy loss"),
+        ({"opd_add_sampled_token": True, **WITHOUT_POLICY_LOSS}, "--opd-pack-head with slime's policy loss"),
+        (
+            {"enable_mtp_training": True, **WITHOUT_POLICY_LOSS},
+            "--opd-pack-head with --enable-mtp-training: multi-token prediction reads",
+        ),
+        (
+            {"overlap_moe_expert_parallel_comm": True, **WITHOUT_POLICY_LOSS},
+            "which rows the head is to see next is not",
+        ),
+        ({"defer_embedding_wgrad_compute": True, **WITHOUT_POLICY_LOSS}, "wait in buffers of one size"),
+        (
+            {"opd_loss": "taid", "opd_jsd_beta": 0.3},
+            r"--opd-jsd-beta 0\.3 does nothing with --opd-taid-divergence forward_kl; it is read by jsd",
+        ),
         ({"qkv_format": "bshd"}, "--qkv-format bshd with --opd-loss jsd: it must be thd"),
         (
             {"opd_type": "megatron", "opd_topk_metrics_k": 0, "opd_loss_top_k_form": "renormalised"},
@@ -85,7 +108,14 @@ def test_what_could_not_be_computed_or_would_do_nothing_is_refused(values, messa
 
 
 @pytest.mark.parametrize(
-    "values", [{"opd_loss_coef": 0.5}, {"opd_loss_top_k_form": "renormalised"}, {"opd_add_sampled_token": True}]
+    "values",
+    [
+        {"opd_loss_coef": 0.5},
+        {"opd_loss_top_k_form": "renormalised"},
+        {"opd_add_sampled_token": True},
+        {"opd_pack_head": True},
+        {"opd_token_loss_dir": "bank"},
+    ],
 )
 def test_the_sampled_token_refuses_what_only_other_losses_read(values):
     with pytest.raises(ValueError, match="does nothing with --opd-loss sampled_token"):

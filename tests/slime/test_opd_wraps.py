@@ -81,7 +81,11 @@ def test_slimes_functions_of_another_signature_are_refused(install, monkeypatch)
 KEYS = ["tokens", "advantages"]
 
 
-def test_the_loss_is_handed_the_reverse_kl_where_it_trains_and_it_is_there():
+def test_the_loss_is_handed_the_reverse_kl_where_it_trains_and_it_is_there(monkeypatch):
+    def get_batch(data_iterator, keys, pad_multiplier=128):
+        return {key: data_iterator.rollout_data.get(key) for key in keys}
+
+    monkeypatch.setattr(model, "get_batch", get_batch)
     log_reverse_kl_in_training()
     there = SimpleNamespace(rollout_data={"tokens": 1, "advantages": 2, "opd_reverse_kl": 3})
     assert model.get_batch(there, KEYS, 128) == {"tokens": 1, "advantages": 2, "opd_reverse_kl": 3}

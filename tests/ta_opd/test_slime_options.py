@@ -31,6 +31,7 @@ VALUES = {
     "task_reward": "my.module.reward",
     "loss_coef": 0.5,
     "loss_top_k_form": "renormalised",
+    "token_loss_dir": "losses",
     "exact_cmass_max_union": 77,
     "exact_cmass_overflow": "truncate",
     "teacher_url": "http://a/generate,http://b/generate",
@@ -54,7 +55,7 @@ def test_a_flag_and_a_key_set_the_same_field_and_no_other(name):
 
 
 def test_every_field_of_ours_is_tried_here():
-    assert sorted(OURS) == sorted([*VALUES, "exact_cmass", "add_sampled_token"])
+    assert sorted(OURS) == sorted([*VALUES, "exact_cmass", "add_sampled_token", "pack_head"])
 
 
 def test_exact_cmass_is_a_switch_that_needs_top_k_lists():

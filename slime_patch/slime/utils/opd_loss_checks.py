@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from slime.utils.opd_versions import LOSS_PATH, full_support
-from ta_opd.loss_plan import is_dense, lists_of
+from ta_opd.loss_plan import has_sampled_term, is_dense, lists_of
 from ta_opd.losses import LOSSES
 from ta_opd.option_fields import flag
 from ta_opd.slime_options import SlimeOptions
 
-_OF_A_DENSE_LOSS = ("loss_coef", "loss_top_k_form", "add_sampled_token")
+_OF_A_DENSE_LOSS = ("loss_coef", "loss_top_k_form", "add_sampled_token", "pack_head", "token_loss_dir")
+_JSD_BETA = next(f.default for f in fields(SlimeOptions) if f.name == "jsd_beta")
 
 
 def fill_in_loss(args: Namespace, options: SlimeOptions, words: Sequence[str]) -> None:
@@ -31,6 +32,11 @@ def check_loss(args: Namespace, options: SlimeOptions) -> None:
     """Raises ValueError for a loss in the wrong place, or settings of it that do nothing or cannot be computed."""
     # A top-k loss of any kind takes its K from --opd-loss-top-k here; outside slime only some losses read it.
     (replace(options, loss_top_k=0) if is_dense(options) else options).check_read()
+    if LOSSES[options.loss].interpolated and options.taid_divergence != "jsd" and options.jsd_beta != _JSD_BETA:
+        raise ValueError(
+            f"--opd-jsd-beta {options.jsd_beta} does nothing with --opd-taid-divergence {options.taid_divergence}; it "
+            "is read by jsd"
+        )
     given = getattr(args, "loss_type", None) or "policy_loss"
     if not is_dense(options):
         if given != "policy_loss":
@@ -55,6 +61,48 @@ def check_loss(args: Namespace, options: SlimeOptions) -> None:
     if getattr(args, "qkv_format", "thd") != "thd":
         raise ValueError(f"--qkv-format {args.qkv_format} with --opd-loss {options.loss}: it must be thd")
     check_top_k(args, options)
+    check_packed_head(args, options)
+
+
+def check_packed_head(args: Namespace, options: SlimeOptions) -> None:
+    """Raises ValueError for --opd-pack-head where something but the loss reads logits, or reads the head's input."""
+    if not options.pack_head:
+        return
+    if has_policy_loss(args, options):
+        raise ValueError(
+            "--opd-pack-head with slime's policy loss, which reads the logits of every response token: it is left out "
+            "for an SGLang teacher, --opd-task-reward none, a loss without the sampled-token term, no replayed "
+            "rollouts, --kl-coef 0, --entropy-coef 0, no --use-kl-loss and an estimator other than ppo"
+        )
+    for name, why in _NOT_WITH_A_PACKED_HEAD.items():
+        if getattr(args, name, False):
+            raise ValueError(f"--opd-pack-head with --{name.replace('_', '-')}: {why}")
+
+
+_NOT_WITH_A_PACKED_HEAD = {
+    "enable_mtp_training": "multi-token prediction reads the head's input and output at every token",
+    "overlap_moe_expert_parallel_comm": "the forwards of two micro-batches are interleaved, so that which rows the "
+    "head is to see next is not known",
+    "defer_embedding_wgrad_compute": "the head's weight gradients wait in buffers of one size",
+}
+
+
+def has_policy_loss(args: Namespace, options: SlimeOptions) -> bool:
+    """Whether slime's policy loss can be other than zero, decided by settings, so that every micro-batch of every rank
+    logs the same numbers. Without it slime's softmax over [T, V'] is not computed: its advantages are zero when there
+    is no sampled-token term, no task reward, no KL in the rewards and no critic, and it has no other term without
+    --entropy-coef and --use-kl-loss. Rewards of a Megatron teacher's run and of replayed rollouts are not ours, and
+    count as other than zero."""
+    return (
+        has_sampled_term(options)
+        or options.task_reward != "none"
+        or args.opd_type != "sglang"
+        or getattr(args, "load_debug_rollout_data", None) is not None
+        or args.advantage_estimator == "ppo"
+        or args.kl_coef != 0
+        or args.entropy_coef != 0
+        or args.use_kl_loss
+    )
 
 
 def check_top_k(args: Namespace, options: SlimeOptions) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import pyarrow.parquet as pq
 import pytest
 
 SGLANG = ("--use-opd", "--opd-type", "sglang", "--opd-topk-metrics-k", "16")
@@ -54,3 +55,19 @@ def test_a_loss_trains_on_a_teacher_in_the_trainer(k, disk_stack, with_hooks, re
     run = disk_stack.train(with_hooks, *flags, entry="train_opd.py")
     check_training(run, "megatron")
     record("losses in the whole loop", f"{len(run.steps)} rollouts", f"jsd, Megatron teacher, {k or 'full'}")
+
+
+def test_a_packed_head_trains_and_the_tables_of_losses_join_the_token_bank(disk_stack, with_hooks, record, tmp_path):
+    flags = (*SGLANG, "--opd-loss", "jsd", "--opd-budget-mask", "teachability", "--opd-budget-ratio", "0.25")
+    flags += ("--opd-pack-head", "--opd-token-bank-dir", str(tmp_path), "--opd-token-loss-dir", str(tmp_path))
+    run = disk_stack.train(with_hooks, *flags, entry="train_opd.py")
+    check_training(run, "jsd")
+    for rollout, step in run.steps.items():
+        bank = pq.read_table(tmp_path / f"rollout_{rollout:06d}.parquet").to_pylist()
+        losses = pq.read_table(tmp_path / f"losses_{rollout:06d}_rank000.parquet").to_pylist()
+        keys = ("rollout_id", "sample_index", "tok_pos", "token_id")
+        kept = [tuple(row[key] for key in keys) for row in bank if row["budget_keep"]]
+        assert sorted(kept) == sorted(tuple(row[key] for key in keys) for row in losses) and kept
+        mean = sum(row["forward_kl"] for row in losses) / len(losses)
+        assert step["train/opd/forward_kl"] == pytest.approx(mean, rel=1e-4)
+    record("losses in the whole loop", f"{len(run.steps)} rollouts", "jsd, packed head")

@@ -13,21 +13,25 @@ lists instead.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
 from argparse import Namespace
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from slime.backends.megatron_utils import cp_utils, loss, opd_rows, opd_taid, opd_teacher
+from slime.backends.megatron_utils import cp_utils, loss, opd_rows, opd_taid, opd_teacher, opd_token_losses
 from slime.backends.megatron_utils.opd_wraps import (
     log_reverse_kl_in_training,
     logs_for_all,
+    pack_before_the_head,
     report_dense_losses,
     return_to_actor_after_loading,
     save_taid_with_checkpoints,
     take_teacher_distributions,
+    write_token_losses,
 )
+from slime.utils.opd_loss_checks import check_packed_head
 from slime.utils.opd_settings import slime_options
 from slime.utils.opd_versions import PATHS, TRAINER_HOOKS, log_rollout_metrics
 from ta_opd.carrier import Carried, unpack
@@ -55,7 +59,8 @@ def initialize(args: Namespace) -> None:
 
     slime whitens advantages after the custom hook has run, which would turn the zeros of unselected tokens into
     something else; the whitening is therefore taken over by compute_advantages. Raises RuntimeError where slime's
-    functions are not the ones this patch knows, ValueError where a hook of the three is missing.
+    functions are not the ones this patch knows, ValueError where a hook of the three is missing or a setting of the
+    trainer's cannot work.
     """
     if not getattr(args, "use_opd", False):
         return
@@ -70,6 +75,13 @@ def initialize(args: Namespace) -> None:
         save_taid_with_checkpoints()
         take_teacher_distributions(lists_of(options))
         opd_taid.forget()
+    if options.pack_head:
+        check_packed_head(args, options)
+        pack_before_the_head()
+    if options.token_loss_dir:
+        if importlib.util.find_spec("pyarrow") is None:
+            raise ValueError(f"--opd-token-loss-dir {options.token_loss_dir} writes Parquet, which needs pyarrow")
+        write_token_losses()
     if not hasattr(args, "ta_opd_whiten"):
         args.ta_opd_whiten, args.normalize_advantages = args.normalize_advantages, False
 
@@ -144,8 +156,10 @@ def report(args: Namespace, rollout_id: int, rollout_data: dict[str, Any]) -> No
         torch.where(rows.known, rows.teacher_logprob, log_s) for log_s, rows in zip(student, term.carried, strict=True)
     ]
     rollout_data["opd_reverse_kl"] = term.reverse_kl
-    if is_dense(slime_options(args)):
+    options = slime_options(args)
+    if is_dense(options):
         opd_rows.hold(rollout_data["tokens"], _token_rows(args, rollout_data, term))
+        opd_token_losses.begin(options.token_loss_dir, rollout_id)
     metrics = reduced_metrics(term.reverse_kl, term.carried, statistics)
     if logs_for_all():
         log_rollout_metrics(args, rollout_id, metrics)
@@ -160,6 +174,9 @@ def _token_rows(args: Namespace, rollout_data: dict[str, Any], term: _Term) -> l
         result = [opd_rows.whole_rows(part, *length) for part, length in zip(result, lengths, strict=True)]
     if term.own is not None:
         result = [replace(part, **fields) for part, fields in zip(result, term.own, strict=True)]
+    if rollout_data.get("sample_indices") is not None:  # a conversion of the user's own may leave them out
+        numbers = zip(result, rollout_data["sample_indices"], strict=True)
+        result = [replace(part, sample_index=number) for part, number in numbers]
     return result
 
 

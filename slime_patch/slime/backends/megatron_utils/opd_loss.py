@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from slime.backends.megatron_utils import loss as slime_loss
-from slime.backends.megatron_utils import opd_taid
+from slime.backends.megatron_utils import opd_pack, opd_taid, opd_token_losses
 from slime.backends.megatron_utils.opd_rows import (
     Layout,
     Places,
     TokenRows,
     as_slime_reduces,
+    distilled,
     find_places,
     held,
     joined,
@@ -28,8 +30,9 @@ from slime.backends.megatron_utils.opd_rows import (
     over_rows,
     vocab_shard,
 )
+from slime.utils.opd_loss_checks import has_policy_loss
 from slime.utils.opd_settings import slime_options
-from ta_opd.loss_plan import has_sampled_term, is_interpolated, lists_of, row_plan
+from ta_opd.loss_plan import is_interpolated, lists_of, row_plan
 from ta_opd.row_losses import RowResult, row_losses
 from ta_opd.row_plan import RowPlan
 from ta_opd.slime_options import SlimeOptions
@@ -49,8 +52,9 @@ def opd_loss_function(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a micro-batch and its numbers, as slime's own losses return them.
 
-    logits: float32 [1, T, V']. May run twice on the same micro-batch (--recompute-loss-function): it changes nothing.
-    Numbers named SUM... and COUNT are sums over tokens, which `means` turns into means once slime has added them up.
+    logits: float32 [1, T, V'], or [1, n, V'] of the rows that opd_pack picked. May run twice on the same micro-batch
+    (--recompute-loss-function): it changes nothing. Numbers named SUM... and COUNT are sums over tokens, which `means`
+    turns into means once slime has added them up.
     """
     options = slime_options(args)
     total, log = None, {}
@@ -63,45 +67,27 @@ def opd_loss_function(
     return total, log | {"loss": total.detach().clone(), "opd/loss": dense.detach().clone()} | sums
 
 
-def has_policy_loss(args: Namespace, options: SlimeOptions) -> bool:
-    """Whether slime's policy loss can be other than zero, decided by settings, so that every micro-batch of every rank
-    logs the same numbers. Without it slime's softmax over [T, V'] is not computed: its advantages are zero when there
-    is no sampled-token term, no task reward, no KL in the rewards and no critic, and it has no other term without
-    --entropy-coef and --use-kl-loss. Rewards of a Megatron teacher's run and of replayed rollouts are not ours, and
-    count as other than zero."""
-    return (
-        has_sampled_term(options)
-        or options.task_reward != "none"
-        or args.opd_type != "sglang"
-        or getattr(args, "load_debug_rollout_data", None) is not None
-        or args.advantage_estimator == "ppo"
-        or args.kl_coef != 0
-        or args.entropy_coef != 0
-        or args.use_kl_loss
-    )
-
-
 def distillation_loss(
     args: Namespace, options: SlimeOptions, batch: dict[str, Any], logits: Tensor, sum_of_sample_mean: Reducer
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted loss that slime's reducer divides, and the sums over this rank's distilled tokens."""
     assert logits.ndim == 3 and logits.shape[0] == 1, f"logits of packed samples are [1, T, V']; got {logits.shape}"
-    layout, row_count = Layout.of(args), logits.shape[1]
+    layout, packing = Layout.of(args), batch.get(opd_pack.KEY)
+    row_count = logits.shape[1] if packing is None else packing.count
     places = find_places(batch["total_lengths"], batch["response_lengths"], layout, row_count)
     known = held(batch["unconcat_tokens"])
-    weight = joined([rows.weight for rows in known], places, logits.device)
-    kept = weight > 0
-    if known and known[0].topk is not None:
-        # A student may lack every id of a list; such a token has nothing to be compared with.
-        real = [((r.topk.ids >= 0) & (r.topk.ids < args.vocab_size)).any(1) for r in known]
-        kept = kept & joined(real, places, logits.device)
-    rows = _row_result(args, options, logits[0], known, places, over_rows(kept, places, row_count, False))
-    index = places.row.to(logits.device)
-    token_losses = torch.where(kept, weight * rows.loss[index], 0)
+    weight, kept = distilled(args, known, places, logits.device)
+    there = places if packing is None else replace(places, row=packing.packed(places.row))
+    rows = _row_result(args, options, logits[0], known, there, over_rows(kept, there, logits.shape[1], False))
+    index = there.row.to(logits.device)
+    loss = rows.loss[index]
+    token_losses = torch.where(kept, weight * loss, 0)
+    numbers = {name: getattr(rows, name)[index].detach() for name in MEANS}
+    opd_token_losses.record(batch, known, places, kept, weight, numbers | {"loss": loss.detach()})
     dense = sum_of_sample_mean(as_slime_reduces(token_losses, places, layout, batch, row_count))
     if not dense.requires_grad:
         dense = dense + 0 * logits.sum()  # no row is distilled here, yet every rank has to join the backward
-    sums = {SUM + name: torch.where(kept, getattr(rows, name)[index].detach(), 0).sum() for name in MEANS}
+    sums = {SUM + name: torch.where(kept, values, 0).sum() for name, values in numbers.items()}
     return dense, sums | {COUNT: kept.sum().float()}
 
 

@@ -42,8 +42,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Places:
-    """row: int64 [N], the rows of the logits that predict response tokens. token: for each of the S samples the places
-    of its tokens in the response, int64 [N_s]; N is the sum of the N_s."""
+    """row: int64 [N], the rows of the logits that predict response tokens, -1 where a packed head left one out. token:
+    for each of the S samples the places of its tokens in the response, int64 [N_s]; N is the sum of the N_s."""
 
     row: Tensor
     token: list[Tensor]
@@ -80,7 +80,7 @@ class TokenRows:
 
     weight: float32, 0 where a token is not distilled. topk: the teacher's lists, and entropy: float32, nats, its exact
     one where that is known; or hidden [., H], its final hidden states, with head [V', H], this rank's share of its
-    output head, the same for all samples.
+    output head, the same for all samples. sample_index: slime's number of the sample, None where it has none.
     """
 
     weight: Tensor
@@ -88,6 +88,7 @@ class TokenRows:
     entropy: Tensor | None = None
     hidden: Tensor | None = None
     head: Tensor | None = None
+    sample_index: int | None = None
 
 
 def vocab_shard(args: Namespace, columns: int) -> VocabShard:
@@ -128,10 +129,26 @@ def joined(parts: Sequence[Tensor], places: Places, device: torch.device) -> Ten
     return torch.cat(taken).to(device)
 
 
+def distilled(
+    args: Namespace, known: Sequence[TokenRows], places: Places, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Of the N tokens: weight, float32, and bool, whether the loss reads the row."""
+    weight = joined([rows.weight for rows in known], places, device)
+    kept = weight > 0
+    if known and known[0].topk is not None:
+        # A student may lack every id of a list; such a token has nothing to be compared with.
+        real = [((r.topk.ids >= 0) & (r.topk.ids < args.vocab_size)).any(1) for r in known]
+        kept = kept & joined(real, places, device)
+    return weight, kept
+
+
 def over_rows(values: Tensor, places: Places, row_count: int, empty: float) -> Tensor:
     """[T, ...] from [N, ...], `empty` in the rows that predict no response token."""
-    result = values.new_full((row_count, *values.shape[1:]), empty)
-    result[places.row.to(values.device)] = values
+    result, row = values.new_full((row_count, *values.shape[1:]), empty), places.row
+    if (row < 0).any():
+        there = (row >= 0).nonzero()[:, 0]
+        values, row = values[there.to(values.device)], row[there]
+    result[row.to(values.device)] = values
     return result
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from slime.backends.megatron_utils.opd_pack import output_layer
 from slime.backends.megatron_utils.opd_rows import Layout, Places, find_places, vocab_shard
 from ta_opd.support import NO_TOKEN, TopK
 from ta_opd.vocab_parallel import VocabShard, all_shards
@@ -103,6 +104,7 @@ def _with_hidden(f: Callable, latest: dict[str, Tensor]) -> Callable:
         hidden = _whole_sequence(latest.pop("hidden"), logits.shape[1])[rows]
         weight = latest.pop("weight")
         if _head is None:
+            # Scaling, capping and a bias are the model's own and the same at every row: one micro-batch tells.
             _head = weight.detach().clone()
             _check_head(hidden[:8], logits[0, rows[:8]], _head)
         empty, result = f(logits, args=args, **named)
@@ -130,20 +132,13 @@ def _hidden_states(chunk: Any) -> Iterator[dict[str, Tensor]]:
         weight = positional[1] if len(positional) > 1 else named.get("weight")
         latest["weight"] = layer.weight if weight is None else weight
 
-    layer = _output_layer(chunk)
+    layer = output_layer(chunk)
     handle = None if layer is None else layer.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield latest
     finally:
         if handle is not None:
             handle.remove()
-
-
-def _output_layer(chunk: Any) -> Any:
-    """The output layer inside a model chunk, None on a stage without one."""
-    while hasattr(chunk, "module"):
-        chunk = chunk.module
-    return getattr(getattr(chunk, "language_model", chunk), "output_layer", None)
 
 
 def _whole_sequence(hidden: Tensor, row_count: int) -> Tensor:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 _ORIGINAL = "ta_opd_original"
+_MADE = "ta_opd_made"
 
 
 def wrap(owner: Any, name: str, parameters: tuple[str, ...], make: Callable[[Callable], Callable]) -> None:
-    """Replace owner.name by make(owner.name), once.
+    """Replace owner.name by make(owner.name), once for each function that defines a `make`; ta_opd_original is slime's.
 
     Raises RuntimeError where there is no such function or its first parameters are not the named ones.
     """
@@ -19,13 +20,15 @@ def wrap(owner: Any, name: str, parameters: tuple[str, ...], make: Callable[[Cal
     where = f"{getattr(owner, '__name__', owner)}.{name}"
     if original is None:
         raise RuntimeError(f"slime has no {where}; this patch does not know this version of slime")
-    if hasattr(original, _ORIGINAL):
+    made = getattr(original, _MADE, ())
+    if make.__qualname__ in made:
         return
     found = tuple(inspect.signature(original).parameters)
     if found[: len(parameters)] != parameters:
         raise RuntimeError(f"slime's {where} takes {found}; this patch knows {parameters}")
     wrapped = functools.wraps(original)(make(original))
-    setattr(wrapped, _ORIGINAL, original)
+    setattr(wrapped, _ORIGINAL, getattr(original, _ORIGINAL, original))
+    setattr(wrapped, _MADE, (*made, make.__qualname__))
     setattr(owner, name, wrapped)
 
 
@@ -120,6 +123,53 @@ def take_teacher_distributions(k: int) -> None:
         return with_distributions
 
     wrap(actor, "forward_only", ("f", "args", "model", "data_iterator", "num_microbatches", "store_prefix"), make)
+
+
+def pack_before_the_head() -> None:
+    """Let the output layer see selected rows alone in training steps, and the loss know which."""
+    from slime.backends.megatron_utils import model, opd_pack
+
+    def make_batch(get_batch: Callable) -> Callable:
+        def with_packing(*positional: Any, **named: Any) -> dict[str, Any]:
+            batch = get_batch(*positional, **named)
+            opd_pack.announce(batch)
+            return batch
+
+        return with_packing
+
+    def make_step(train_one_step: Callable) -> Callable:
+        def with_packed_head(
+            args: Any, rollout_id: int, step_id: int, iterator: Any, model: Any, *rest: Any, **named: Any
+        ) -> tuple[dict[str, float], Any]:
+            with opd_pack.packed_head(args, model):
+                return train_one_step(args, rollout_id, step_id, iterator, model, *rest, **named)
+
+        return with_packed_head
+
+    wrap(model, "get_batch", ("data_iterator", "keys"), make_batch)
+    wrap(model, "train_one_step", ("args", "rollout_id", "step_id", "data_iterator", "model"), make_step)
+
+
+def write_token_losses() -> None:
+    """Write the losses of a rollout's tokens when its training ends."""
+    from slime.backends.megatron_utils import actor, model, opd_token_losses
+
+    def make_step(train_one_step: Callable) -> Callable:
+        def with_step(args: Any, rollout_id: int, step_id: int, *rest: Any, **named: Any) -> Any:
+            opd_token_losses.begin_step(step_id)
+            return train_one_step(args, rollout_id, step_id, *rest, **named)
+
+        return with_step
+
+    def make_train(train: Callable) -> Callable:
+        def train_and_write(rollout_id: int, *rest: Any, **named: Any) -> None:
+            train(rollout_id, *rest, **named)
+            opd_token_losses.finish()
+
+        return train_and_write
+
+    wrap(model, "train_one_step", ("args", "rollout_id", "step_id"), make_step)
+    wrap(actor, "train", ("rollout_id", "model", "optimizer"), make_train)
 
 
 def logs_for_all() -> bool:

@@ -1,8 +1,8 @@
 """slime's train actor, as far as it loads checkpoints into its own parameters, and the names that it imports."""
 
-from slime.backends.megatron_utils.model import forward_only, save
+from slime.backends.megatron_utils.model import forward_only, save, train
 
-__all__ = ["MegatronTrainRayActor", "forward_only", "save"]
+__all__ = ["MegatronTrainRayActor", "forward_only", "save", "train"]
 
 
 class MegatronTrainRayActor:
