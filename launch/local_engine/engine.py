@@ -32,6 +32,7 @@ def run_engine(settings: Settings, corpus: Corpus, out: Path, console: Console) 
     _pretrain_both(settings, corpus, out, console)
     with phase(console, "freeze student contexts", 1) as bar:
         experiment = open_experiment(settings, corpus, out)
+        write_jsonl(out / "frozen_contexts.jsonl", experiment.frozen_records())
         bar.advance(f"{len(experiment.frozen.prompt):,} tokens")
     _distil_all(settings, corpus, out, console)
     results = [experiment.result(run) for run in settings.runs]

@@ -92,6 +92,23 @@ class Experiment:
             config.pad_token_id,
         )
 
+    def frozen_records(self) -> list[dict[str, Any]]:
+        """The frozen contexts in token ids, one record each, for tools outside the engine."""
+        frozen, problems = self.frozen, self._corpus.held_out
+        responses, end = frozen.responses, self.student.config.eos_token_id
+        rows = zip(responses.problem, responses.prompt_ids, responses.response_ids, frozen.clusters, strict=True)
+        return [
+            {
+                "sample_index": index,
+                "group_index": cluster,
+                "prompt_tokens": prompt,
+                "response_tokens": response,
+                "prompt": problems[problem].prompt,
+                "truncated": response[-1] != end,
+            }
+            for index, (problem, prompt, response, cluster) in enumerate(rows)
+        ]
+
     def _first_responses(self, seed: int):
         return self._opd_run(Run(self._settings.runs[0].method, seed)).responses(0)
 

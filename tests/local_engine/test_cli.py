@@ -79,6 +79,17 @@ def test_a_run_leaves_results_metrics_token_bank_plots_models_and_report(finishe
     assert "demonstration" in printed
 
 
+def test_the_frozen_contexts_are_left_in_token_ids(finished):
+    out, printed = finished
+    records = [json.loads(line) for line in (out / "frozen_contexts.jsonl").read_text().splitlines()]
+    keys = {"sample_index", "group_index", "prompt_tokens", "response_tokens", "prompt", "truncated"}
+    assert len(records) == int(TINY["--frozen-contexts"])
+    assert all(set(record) == keys and record["prompt_tokens"] for record in records)
+    assert [record["sample_index"] for record in records] == list(range(len(records)))
+    tokens = sum(len(record["response_tokens"]) for record in records)
+    assert f"on {tokens:,} frozen tokens of {len(records)} held-out prompts" in printed
+
+
 def test_saved_models_open_in_transformers_and_are_the_trained_ones(finished):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
