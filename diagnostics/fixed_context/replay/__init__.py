@@ -1,0 +1,1 @@
+"""Selectors on saved scores, offline."""

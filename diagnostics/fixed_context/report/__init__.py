@@ -1,0 +1,1 @@
+"""Figures and the offline page of one gain file and its analyses."""
