@@ -9,12 +9,9 @@ from typing import Any
 from ta_opd.loss_plan import is_dense
 from ta_opd.option_fields import flag
 from ta_opd.options import Options
-from ta_opd.slime_options import SlimeOptions
+from ta_opd.slime_options import OF_A_DENSE_LOSS, SlimeOptions
 
 from .opd_variables import SUITE_DEFAULTS, field_values_of, variable_name, with_variable_names
-
-OF_A_DENSE_LOSS = ("loss_coef", "loss_top_k_form", "add_sampled_token", "pack_head", "token_loss_dir")
-"""Settings that only a loss of whole distributions reads; train_opd.py refuses them too, but runs after the teacher."""
 
 
 def options_of(method: Mapping[str, Any], given: Mapping[str, str], run: Mapping[str, Any]) -> SlimeOptions:

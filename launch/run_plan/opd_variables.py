@@ -40,6 +40,7 @@ _DERIVED = {
     "budget_mask": "METHOD_LIST",
     "budget_ratio": "METHOD_LIST",
     "budget_mask_seed": "SEED",
+    "teacher_attempts": "6, and enough for TEACHER_WAIT where TEACHER_RESTARTS is not 0",
     "teacher_name": "last part of TEACHER_MODEL",
     "student_name": "last part of STUDENT_HF",
     "token_bank_pair_id": "PAIR's name",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ta_opd.options import Options
+from ta_opd.slime_options import SlimeOptions
+from ta_opd.teacher.client import LONGEST_BACK_OFF
 
 from .environment import Settings
 from .kinds import split_list
@@ -105,12 +108,21 @@ def _of_the_run(s: Settings, v: dict[str, str], given: dict[str, str], entry: En
         "budget_mask": entry.mask,
         "budget_ratio": float(entry.ratio),
         "budget_mask_seed": int(given.get("OPD_BUDGET_MASK_SEED", v["SEED"])),
+        "teacher_attempts": int(given["OPD_TEACHER_ATTEMPTS"]) if "OPD_TEACHER_ATTEMPTS" in given else _attempts(s),
         "token_bank_dir": bank,
         "teacher_url": v["TEACHER_URLS"],
         "teacher_name": given.get("OPD_TEACHER_NAME", _last_part(s["TEACHER_MODEL"])),
         "student_name": given.get("OPD_STUDENT_NAME", _last_part(s["STUDENT_HF"])),
         "token_bank_pair_id": given.get("OPD_TOKEN_BANK_PAIR_ID", pair_path(s["PAIR"]).stem if s["PAIR"] else ""),
     }
+
+
+def _attempts(s: Settings) -> int:
+    """Requests are repeated for as long as a teacher that was started again may take to answer."""
+    usual = next(f.default for f in fields(SlimeOptions) if f.name == "teacher_attempts")
+    if s["TEACHER_URL"] or s["TEACHER_RESTARTS"] == "0":
+        return usual
+    return usual + math.ceil(int(s["TEACHER_WAIT"]) / LONGEST_BACK_OFF)
 
 
 def _last_part(model: str) -> str:

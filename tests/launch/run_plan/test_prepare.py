@@ -128,6 +128,22 @@ def test_bash_reads_back_any_text(values):
     assert done.stdout.decode().split("\0")[:-1] == values
 
 
+@pytest.mark.parametrize(
+    ("given", "attempts"),
+    [
+        ({"TEACHER_WAIT": "60"}, "8"),
+        ({"TEACHER_WAIT": "61"}, "9"),
+        ({"TEACHER_RESTARTS": "0"}, "6"),
+        ({"TEACHER_URL": "http://teacher:1/generate", "TEACHER_GPU": ""}, "6"),
+        ({"OPD_TEACHER_ATTEMPTS": "3"}, "3"),
+    ],
+)
+def test_requests_are_repeated_until_a_restarted_teacher_may_answer(prepare, tmp_path, given, attempts):
+    prepare(**given)
+    run = tmp_path / "out" / "suite" / "runs" / RUN
+    assert sourced(run / "settings.env", "OPD_TEACHER_ATTEMPTS") == {"OPD_TEACHER_ATTEMPTS": attempts}
+
+
 def test_train_opd_reads_the_flags_as_they_were_meant(prepare, tmp_path):
     prepare(
         OPD_LOSS="jsd", OPD_JSD_BETA="0.3", OPD_TOKEN_BANK_RAW_TOPK="yes", OPD_TEACHER_NAME="a b", OPD_LOSS_TOP_K="64"
@@ -147,6 +163,7 @@ def test_train_opd_reads_the_flags_as_they_were_meant(prepare, tmp_path):
         token_bank_raw_topk=True,
         token_bank_dir=str(run / "token_bank"),
         teacher_url="http://127.0.0.1:14161/generate",
+        teacher_attempts=36,
         teacher_name="a b",
         student_name="Qwen3-1.7B",
         token_bank_pair_id="qwen3_4b_to_1.7b",
