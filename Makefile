@@ -26,6 +26,7 @@ SGLANG_VENVS := $(SGLANG_VERSIONS:%=.venv-sglang-%)
 SGLANG_INSTALLED := $(SGLANG_VENVS:%=%/.installed)
 SGLANG_PYTHON := $(subst $(empty) $(empty),:,$(SGLANG_VENVS:%=%/bin/python))
 endif
+SGLANG_TESTS := tests/stack/test_real_sglang.py tests/stack/test_doctor_sglang.py tests/stack/test_fixed_context_sglang.py
 
 # What slime needs on a CPU. With an environment of your own: make test-slime SLIME_PYTHON=its/bin/python
 ifeq ($(strip $(SLIME_PYTHON)),)
@@ -51,19 +52,19 @@ test: $(INSTALLED)
 	OMP_NUM_THREADS=1 "$(PY)" -m pytest -q $(ARGS)
 
 test-sglang: $(INSTALLED) $(SGLANG_INSTALLED)
-	SGLANG_PYTHON="$(SGLANG_PYTHON)" OMP_NUM_THREADS=1 "$(PY)" -m pytest -q tests/stack/test_real_sglang.py $(ARGS)
+	SGLANG_PYTHON="$(SGLANG_PYTHON)" OMP_NUM_THREADS=1 "$(PY)" -m pytest -q $(SGLANG_TESTS) $(ARGS)
 
 test-slime: $(INSTALLED) $(SLIME_INSTALLED)
 	@[ -n "$(SLIME_DIR)$(SLIME_DIRS)" ] || { echo "make test-slime needs SLIME_DIR=... or SLIME_DIRS=A:B" >&2; exit 2; }
 	rm -f "$(SLIME_RESULTS)"
 	SLIME_PYTHON="$(SLIME_PYTHON)" SLIME_RESULTS="$(SLIME_RESULTS)" OMP_NUM_THREADS=1 \
-		"$(PY)" -m pytest -q tests/stack/slime $(ARGS)
+		"$(PY)" -m pytest -q tests/stack/slime tests/stack/launch $(ARGS)
 	@"$(PY)" -m tests.stack.slime.table "$(SLIME_RESULTS)"
 
 lint: $(INSTALLED)
 	"$(PY)" -m ruff check .
 	"$(PY)" -m ruff format --check .
-	"$(BESIDE)shellcheck" -x .ci/run $(shell find launch tests diagnostics -name '*.sh')
+	"$(BESIDE)shellcheck" -x .ci/run $(shell find launch tests diagnostics -name '*.sh' | sort)
 	"$(BESIDE)shellcheck" --shell=bash --exclude=SC2034 configs/pairs/*.sh
 	"$(BESIDE)hadolint" Dockerfile
 

@@ -14,7 +14,12 @@ from ta_opd.slime_options import SlimeOptions
 
 ROOT = Path(__file__).parents[1]
 SLIMES_OWN = {"--opd-type", "--opd-kl-coef", "--opd-teacher-load", "--opd-teacher-ckpt-step"}
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "configs" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def read(name):

@@ -120,6 +120,12 @@ class Options:
                     f"{flag(f.name)} {getattr(self, f.name)} does nothing with --opd-loss {self.loss}; "
                     f"it is read by {', '.join(losses)}"
                 )
+        beta = next(f for f in fields(self) if f.name == "jsd_beta")
+        if LOSSES[self.loss].interpolated and self.taid_divergence != "jsd" and self.jsd_beta != beta.default:
+            raise ValueError(
+                f"--opd-jsd-beta {self.jsd_beta} does nothing with --opd-taid-divergence {self.taid_divergence}; it is "
+                "read by jsd"
+            )
 
     @classmethod
     def from_mapping(cls: type[AnyOptions], values: Mapping[str, Any]) -> AnyOptions:

@@ -12,6 +12,8 @@ OVERFLOWS = ("fallback", "truncate", "error")
 ENTRIES = ("train", "train_async")
 WIRES = ("auto", "nested", "flat", "base64")
 TOP_K_FORMS = ("tail", "renormalised", "student_full")
+OF_A_DENSE_LOSS = ("loss_coef", "loss_top_k_form", "add_sampled_token", "pack_head", "token_loss_dir")
+"""Settings that only a loss of whole distributions reads."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from run_plan.cli import main
 from run_plan.environment import read_settings
 from run_plan.estimate import estimate_text
 from run_plan.method_files import read_method
-from run_plan.opd_settings import OF_A_DENSE_LOSS
 from run_plan.opd_variables import SUITE_DEFAULTS
 from run_plan.plan import plan_suite
 from run_plan.table import markdown_table
@@ -127,9 +126,3 @@ def test_the_page_lists_every_pair_and_has_the_table_of_variables():
         assert f"| `{name}` |" in page
     table = page[page.index("<!-- python -m run_plan variables -->\n") :].partition("\n")[2]
     assert table == markdown_table() + "<!-- end -->\n"
-
-
-def test_settings_that_do_nothing_are_the_ones_that_the_patch_refuses():
-    text = (ROOT / "slime_patch" / "slime" / "utils" / "opd_loss_checks.py").read_text(encoding="utf-8")
-    found = re.search(r"^_OF_A_DENSE_LOSS = \((.*?)\)$", text, flags=re.MULTILINE | re.DOTALL)[1]
-    assert set(re.findall(r'"(\w+)"', found)) == set(OF_A_DENSE_LOSS)

@@ -10,10 +10,7 @@ from slime.utils.opd_versions import LOSS_PATH, full_support
 from ta_opd.loss_plan import has_sampled_term, is_dense, lists_of
 from ta_opd.losses import LOSSES
 from ta_opd.option_fields import flag
-from ta_opd.slime_options import SlimeOptions
-
-_OF_A_DENSE_LOSS = ("loss_coef", "loss_top_k_form", "add_sampled_token", "pack_head", "token_loss_dir")
-_JSD_BETA = next(f.default for f in fields(SlimeOptions) if f.name == "jsd_beta")
+from ta_opd.slime_options import OF_A_DENSE_LOSS, SlimeOptions
 
 
 def fill_in_loss(args: Namespace, options: SlimeOptions, words: Sequence[str]) -> None:
@@ -32,17 +29,12 @@ def check_loss(args: Namespace, options: SlimeOptions) -> None:
     """Raises ValueError for a loss in the wrong place, or settings of it that do nothing or cannot be computed."""
     # A top-k loss of any kind takes its K from --opd-loss-top-k here; outside slime only some losses read it.
     (replace(options, loss_top_k=0) if is_dense(options) else options).check_read()
-    if LOSSES[options.loss].interpolated and options.taid_divergence != "jsd" and options.jsd_beta != _JSD_BETA:
-        raise ValueError(
-            f"--opd-jsd-beta {options.jsd_beta} does nothing with --opd-taid-divergence {options.taid_divergence}; it "
-            "is read by jsd"
-        )
     given = getattr(args, "loss_type", None) or "policy_loss"
     if not is_dense(options):
         if given != "policy_loss":
             raise ValueError(f"--loss-type {given}: the OPD term is in the advantage, so it must be policy_loss")
         for f in fields(options):
-            if f.name in _OF_A_DENSE_LOSS and getattr(options, f.name) != f.default:
+            if f.name in OF_A_DENSE_LOSS and getattr(options, f.name) != f.default:
                 raise ValueError(
                     f"{flag(f.name)} {getattr(options, f.name)} does nothing with --opd-loss {options.loss}"
                 )
