@@ -3,7 +3,7 @@
     python spread_model.py OUT.json [--layouts LAYOUT ...] [--cases CASE ...]
 
 `slime` is whichever lies on PYTHONPATH: the stand-in of these tests, or a patched checkout. A step goes through slime's
-train_one_step: Megatron's schedule, data parallelism and finalisation of gradients, with the head on every row and,
+train_one_step: Megatron's schedule, its DistributedDataParallel, finalisation of gradients; the head on every row and,
 packed, on selected rows alone. Gradients of all parameters, logged numbers and the table of token losses are held
 against one rank's, unpacked. Writes {layout: {case: {packed or whole: errors}}}. Ranks are forked, on gloo.
 """
@@ -210,7 +210,8 @@ def train(values, packed, layout, weights, folder):
 
     values = dict(values)
     samples = weighed(make_samples(), values.pop("weights", "all"))
-    samples = [samples[i] for i in itertools.chain(*MICRO_BATCHES)]
+    # slime has a tensor of its own for each sample.
+    samples = [{**samples[i], "tokens": samples[i]["tokens"].clone()} for i in itertools.chain(*MICRO_BATCHES)]
     counted = itertools.count()
     micro_batches = [[next(counted) for _ in mine] for mine in MICRO_BATCHES]
     opd_taid.forget()
@@ -289,7 +290,9 @@ def relative(found, expected):
 def table(folder):
     """The rows of all files of a case, in order."""
     rows = [row for path in sorted(folder.glob("losses_*.parquet")) for row in pq.read_table(path).to_pylist()]
-    return sorted(tuple(row.values()) for row in rows)
+    rows = sorted(tuple(row.values()) for row in rows)
+    assert len({row[:5] for row in rows}) == len(rows), "a token twice"
+    return rows
 
 
 def table_error(found, expected):

@@ -76,6 +76,18 @@ def test_other_forwards_see_every_row_and_their_batches_say_nothing(layer):
     assert not layer._forward_pre_hooks and len(layer(hidden)[0]) == 12
 
 
+def test_a_forward_that_only_scores_within_a_training_step_sees_every_row(layer):
+    """slime's --custom-megatron-before-train-step-hook-path may call its forward_only, which evaluates."""
+    hidden, given = torch.randn(12, 1, 3), batch()
+    with opd_pack.packed_head(ARGS, [chunk(layer)]):
+        layer.eval()
+        opd_pack.announce(given)
+        assert opd_pack.KEY not in given and len(layer(hidden)[0]) == 12
+        layer.train()
+        opd_pack.announce(given)
+        assert len(layer(hidden)[0]) == 2
+
+
 def test_a_stage_without_a_head_has_nothing_to_pack(layer):
     given = batch()
     with opd_pack.packed_head(ARGS, [torch.nn.Linear(2, 2)]):

@@ -132,3 +132,17 @@ def test_a_machine_without_pyarrow_is_told_at_the_start(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"--opd-token-loss-dir losses writes Parquet, which needs pyarrow"):
         opd_hooks.initialize(arguments(opd_loss="jsd", opd_token_loss_dir="losses"))
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_the_start(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"--opd-token-loss-dir .*file/losses cannot be written"):
+        opd_hooks.initialize(arguments(opd_loss="jsd", opd_token_loss_dir=str(tmp_path / "file" / "losses")))
+
+
+def test_a_rollout_that_is_trained_on_again_by_fewer_ranks_leaves_no_files_of_the_others(tmp_path):
+    for name in ("losses_000004_rank003.parquet", "losses_000004_rank001.parquet", "losses_000005_rank003.parquet"):
+        (tmp_path / name).write_text("")
+    opd_token_losses.clear(str(tmp_path), 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["losses_000005_rank003.parquet"]
+    opd_token_losses.clear(str(tmp_path / "none"), 4)

@@ -13,7 +13,6 @@ lists instead.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import logging
 from argparse import Namespace
 from dataclasses import dataclass, replace
@@ -79,8 +78,7 @@ def initialize(args: Namespace) -> None:
         check_packed_head(args, options)
         pack_before_the_head()
     if options.token_loss_dir:
-        if importlib.util.find_spec("pyarrow") is None:
-            raise ValueError(f"--opd-token-loss-dir {options.token_loss_dir} writes Parquet, which needs pyarrow")
+        opd_token_losses.check_folder(options.token_loss_dir)
         write_token_losses()
     if not hasattr(args, "ta_opd_whiten"):
         args.ta_opd_whiten, args.normalize_advantages = args.normalize_advantages, False
@@ -160,6 +158,9 @@ def report(args: Namespace, rollout_id: int, rollout_data: dict[str, Any]) -> No
     if is_dense(options):
         opd_rows.hold(rollout_data["tokens"], _token_rows(args, rollout_data, term))
         opd_token_losses.begin(options.token_loss_dir, rollout_id)
+        # Before the collective below, so before any rank has trained on the rollout and writes.
+        if options.token_loss_dir and logs_for_all():
+            opd_token_losses.clear(options.token_loss_dir, rollout_id)
     metrics = reduced_metrics(term.reverse_kl, term.carried, statistics)
     if logs_for_all():
         log_rollout_metrics(args, rollout_id, metrics)

@@ -41,7 +41,10 @@ class _Step:
         return mpu.get_tensor_model_parallel_rank(), mpu.get_tensor_model_parallel_world_size()
 
     def pick(self, layer: Any, positional: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The output layer's arguments, its hidden states [T', 1, H] cut down to the rows that are picked."""
+        """The output layer's arguments, its hidden states [T', 1, H] cut down to the rows that are picked. A forward
+        that only scores, such as one of slime's before-train-step hook, is in eval mode and keeps all rows."""
+        if not layer.training:
+            return positional, named
         packing, self.waiting = self.waiting, None
         assert packing is not None, "the output layer runs once for each micro-batch"
         hidden = positional[0] if positional else named["input_"]
@@ -83,7 +86,7 @@ def packed_head(args: Namespace, model: Sequence[Any]) -> Iterator[None]:
 
 def announce(batch: dict[str, Any]) -> None:
     """What slime's get_batch gives, before the model sees it: says in the batch which rows will have logits."""
-    if _step is None:
+    if _step is None or not _step.layer.training:
         return
     count = batch["tokens"].shape[-1]
     places = find_places(batch["total_lengths"], batch["response_lengths"], Layout.of(_step.args), count)

@@ -7,6 +7,8 @@ the numbers stay on the rank's device, 36 bytes a response token; a step waits f
 
 from __future__ import annotations
 
+import importlib.util
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,7 @@ NUMBERS = (
     *("weight", "loss", "forward_kl", "reverse_kl", "cross_entropy"),
     *("teacher_entropy", "student_entropy", "gate"),
 )
-"""Columns of float32, nats but for weight and gate: of the mean of the loss, and as RowResult has them."""
+"""Columns of float32, in nats but for weight and gate. loss: L_t, before the weight. The others: RowResult's fields."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,24 @@ def begin(folder: str, rollout_id: int) -> None:
 
     if mpu.get_tensor_model_parallel_rank() == 0:
         _rollout = _Rollout(Path(folder), rollout_id)
+
+
+def clear(folder: str, rollout_id: int) -> None:
+    """Remove what earlier ranks, perhaps more of them, wrote of a rollout that is trained on again. One rank calls it,
+    before any of them may write."""
+    for path in Path(folder).glob(f"losses_{rollout_id:06d}_rank*.parquet"):
+        path.unlink(missing_ok=True)
+
+
+def check_folder(folder: str) -> None:
+    """Raises ValueError where this rank cannot write tables."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(f"--opd-token-loss-dir {folder} writes Parquet, which needs pyarrow")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"--opd-token-loss-dir {folder} cannot be written: {error.strerror}") from error
 
 
 def begin_step(step_id: int) -> None:

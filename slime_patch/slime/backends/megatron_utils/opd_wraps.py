@@ -139,10 +139,10 @@ def pack_before_the_head() -> None:
 
     def make_step(train_one_step: Callable) -> Callable:
         def with_packed_head(
-            args: Any, rollout_id: int, step_id: int, iterator: Any, model: Any, *rest: Any, **named: Any
+            args: Any, rollout_id: int, step_id: int, data_iterator: Any, model: Any, *rest: Any, **named: Any
         ) -> tuple[dict[str, float], Any]:
             with opd_pack.packed_head(args, model):
-                return train_one_step(args, rollout_id, step_id, iterator, model, *rest, **named)
+                return train_one_step(args, rollout_id, step_id, data_iterator, model, *rest, **named)
 
         return with_packed_head
 
