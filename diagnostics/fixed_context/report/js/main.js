@@ -1,0 +1,7 @@
+// Start
+
+readHash();
+fillControls();
+drawTokens();
+listenControls();
+listenTokens();

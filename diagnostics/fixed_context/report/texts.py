@@ -1,0 +1,46 @@
+"""Token ids and contexts as text: from the student's tokenizer and the context bank, where they are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..models import load_tokenizer
+from ..schema import read_context_bank
+from .source import Source
+from .tokens import TextOf
+
+
+def token_texts(source: Source, tokenizer: str | None) -> tuple[TextOf, str]:
+    """A token's text, and what to tell of it. tokenizer: a directory or hub name; the student's own folder, which the
+    metrics name, where it is None and still there. Without one a token is #ID. Raises ValueError for one that cannot
+    be loaded."""
+    name = tokenizer
+    if name is None and Path(str(source.metadata.get("student"))).is_dir():
+        name = str(source.metadata["student"])
+    if name is None:
+        return lambda token: f"#{token}", "no tokenizer was given (--tokenizer): tokens are shown as numbers"
+    loaded = load_tokenizer("--tokenizer", name, False)
+    return lambda token: _text(loaded, token), ""
+
+
+def _text(tokenizer: Any, token: int) -> str:
+    """Decoded; the vocabulary's own spelling for part of a character, which has no text."""
+    text = tokenizer.decode([token])
+    if "\ufffd" in text or text == "":
+        text = tokenizer.convert_ids_to_tokens(token) or f"#{token}"
+    return text
+
+
+def context_prompts(source: Source, bank: Path | None) -> dict[str, str | None]:
+    """context id -> prompt. Raises ValueError where the bank lacks a context of the metrics."""
+    if bank is None:
+        return {}
+    table = read_context_bank(bank)
+    found = dict(zip(table["context_id"].to_list(), table["prompt"].to_list(), strict=True))
+    missing = [name for name in source.frame["context_id"].unique(maintain_order=True).to_list() if name not in found]
+    if missing:
+        raise ValueError(
+            f"--context-bank {bank}: {len(missing):,} contexts of the metrics are not in it, first {missing[0]}"
+        )
+    return found
