@@ -48,8 +48,10 @@ QUICKSTART_ARGS = --out "$(OUT)" \
 quickstart: $(INSTALLED)
 	@"$(PY)" -m local_engine $(QUICKSTART_ARGS)
 
+# Files side by side; WORKERS=0 for one process.
+WORKERS ?= 2
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 "$(PY)" -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 "$(PY)" -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-sglang: $(INSTALLED) $(SGLANG_INSTALLED)
 	SGLANG_PYTHON="$(SGLANG_PYTHON)" OMP_NUM_THREADS=1 "$(PY)" -m pytest -q $(SGLANG_TESTS) $(ARGS)

@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/load.sh"
 
 main() {
   (($# == 0)) || die "no arguments are taken; settings are variables, see docs/cluster.md"
-  if is_on "${DRY_RUN:-0}"; then
+  if wants_dry_run; then
     dry_run
   else
     run_suite

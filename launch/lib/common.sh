@@ -52,6 +52,15 @@ show_end() {
 
 is_on() { [[ ${1:-} == 1 ]]; }
 
+# DRY_RUN is read before run_plan has read the settings: no other spelling may start the real thing.
+wants_dry_run() {
+  case ${DRY_RUN:-0} in
+    0) return 1 ;;
+    1) return 0 ;;
+    *) die "DRY_RUN '$DRY_RUN' is neither 0 nor 1" ;;
+  esac
+}
+
 # Our packages, found whether or not the repository is pip-installed.
 python_path() {
   local path=$REPO/launch:$REPO/slime_patch:$REPO/diagnostics

@@ -9,7 +9,8 @@ dry_run() {
   load_run "$DRY_PLAN" "${RUNS[0]}"
   printf '# suite %s, %d runs; nothing is run and nothing written\n' "$SUITE_DIR" "${#RUNS[@]}"
   check_patch || complain "warning: a real run would stop here"
-  ours -m run_plan estimate "${RUNS[@]/#/$DRY_PLAN/runs/}" | sed 's/^/#   /; s/ *$//'
+  ours -m run_plan estimate "$DRY_PLAN/runs/${RUNS[0]}" | sed 's/^/#   /; s/ *$//'
+  ((${#RUNS[@]} == 1)) || echo "#   the other runs: the same but for the ports and the share of tokens that is distilled"
   for name in "${RUNS[@]}"; do
     load_run "$DRY_PLAN" "$name"
     printf '\n## %s\n' "$name"
@@ -47,7 +48,7 @@ show_slime() {
   runtime_environment
   submit_words "ta-opd-$RUN_NAME"
   show_command "submission; log: $RUN_LOGS/train.log" "${SUBMIT_WORDS[@]}"
-  show_command "training: $RUN_DIR/train.sh" "${TRAIN_WORDS[@]}"
+  show_command "training: $RUN_DIR/train.sh, in $SLIME_DIR with the environment above" "${TRAIN_WORDS[@]}"
 }
 
 show_local() {

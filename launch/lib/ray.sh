@@ -94,7 +94,7 @@ living_machines() {
 }
 
 worker_command() {
-  command_line "${RAY_COMMAND_WORDS[@]}" start --address "$RAY_NODE_IP:$RAY_PORT" --num-gpus "$ACTOR_NUM_GPUS_PER_NODE" --block
+  command_line "${RAY_COMMAND_WORDS[@]}" start --address "$RAY_NODE_IP:$RAY_PORT" --num-gpus "$WORKER_NUM_GPUS" --block
 }
 
 ray_cli() {

@@ -21,9 +21,10 @@ read_model_args() {
 
 cluster_args() {
   CLUSTER_ARGS=(--actor-num-nodes "$ACTOR_NUM_NODES" --actor-num-gpus-per-node "$ACTOR_NUM_GPUS_PER_NODE")
+  # How slime counts engines on machines with other than 8 GPUs.
+  [[ -z $NUM_GPUS_PER_NODE ]] || CLUSTER_ARGS+=(--num-gpus-per-node "$NUM_GPUS_PER_NODE")
   if is_on "$COLOCATE"; then
-    # --num-gpus-per-node is how slime counts engines on machines with fewer than 8 GPUs.
-    CLUSTER_ARGS+=(--colocate --num-gpus-per-node "$ACTOR_NUM_GPUS_PER_NODE")
+    CLUSTER_ARGS+=(--colocate)
   else
     CLUSTER_ARGS+=(--rollout-num-gpus "$ROLLOUT_NUM_GPUS")
   fi
@@ -78,6 +79,8 @@ objective_args() {
     --weight-decay 0.1
     --adam-beta1 0.9
     --adam-beta2 0.98
+    # A raised NUM_ROLLOUT changes the length of Megatron's schedule, which is constant, and a checkpoint has the old one.
+    --override-opt_param-scheduler
   )
 }
 

@@ -98,6 +98,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from .method_list import sweep
     from .variables import DEFAULT_SWEEP
 
+    for name in ("METHOD_LIST", "RUN_LIST"):
+        if os.environ.get(name):
+            raise ValueError(f"{name} {os.environ[name]!r} with a sweep, which makes METHOD_LIST of METHODS and RATIOS")
     print(
         sweep(
             os.environ.get("METHODS") or DEFAULT_SWEEP["METHODS"], os.environ.get("RATIOS") or DEFAULT_SWEEP["RATIOS"]

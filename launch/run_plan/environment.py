@@ -12,7 +12,7 @@ from .kinds import Variable
 from .opd_variables import opd_variables
 from .pair_files import pair_path, read_pair
 from .unknown_names import EXPLAINED, check_names
-from .variables import DEFAULT_SWEEP, VARIABLES
+from .variables import VARIABLES
 
 NOT_IN_A_PAIR = frozenset({"PAIR", "DRY_RUN", "BACKEND"})
 
@@ -48,7 +48,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises ValueError with one line for an unknown name, a value out of range, or a bad pair file. An empty variable
     is one that nobody set."""
     table = all_variables()
-    check_names(environment, {*table, *DEFAULT_SWEEP})
+    check_names(environment, table)
     given = {name: environment[name] for name in table if environment.get(name)}
     pair = read_pair_settings(pair_path(given["PAIR"]), table) if "PAIR" in given else {}
     values = {name: variable.default for name, variable in table.items()}

@@ -22,8 +22,8 @@ def check_there(s: Settings) -> None:
         check_teacher_there(s)
     for name in ("PROMPT_DATA", "COMMON_CONTEXT", "BASELINE_METRICS"):
         path = s[name].partition("@[")[0]  # slime's own slice: file.jsonl@[0:100]
-        if path and not Path(path).is_file():
-            raise ValueError(f"{name} {s[name]!r}: there is no such file")
+        if path:
+            _file(name, s[name], Path(path))
 
 
 def check_teacher_there(s: Settings) -> None:
@@ -53,6 +53,22 @@ def _model(name: str, model: str) -> None:
         _folder(name, model)
 
 
+def _file(name: str, text: str, path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{name} {text!r} is a folder, not a file")
+    if not path.is_file():
+        raise ValueError(f"{name} {text!r}: there is no such file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{name} {text!r} is empty: it has 0 bytes")
+
+
+def check_models_dir(s: Settings, dry_run: bool) -> None:
+    """Raises ValueError where MODELS_DIR is something else than a folder; a dry run may name one that is not there."""
+    if not dry_run or Path(s["MODELS_DIR"]).exists():
+        _folder("MODELS_DIR", s["MODELS_DIR"])
+
+
 def _folder(name: str, path: str) -> None:
     if path and not Path(path).is_dir():
-        raise ValueError(f"{name} {path!r}: there is no such folder")
+        what = "is not a folder" if Path(path).exists() else "there is no such folder"
+        raise ValueError(f"{name} {path!r}: {what}")

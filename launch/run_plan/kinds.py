@@ -41,7 +41,7 @@ class Variable:
 
     def _in_range(self, number: float, text: str) -> None:
         if not self.least <= number <= self.most:
-            bound = f"{self.least:g}..{self.most:g}" if self.most != math.inf else f"{self.least:g} or more"
+            bound = f"{self.least:.15g}..{self.most:.15g}" if self.most != math.inf else f"{self.least:.15g} or more"
             raise ValueError(f"{self.name} {text} is outside {bound}")
 
 
@@ -106,6 +106,13 @@ def _gpus(variable: Variable, text: str) -> str:
     return ",".join(numbers)
 
 
+def _gpu_numbers(variable: Variable, text: str) -> str:
+    for name in split_list(text):
+        if not name.isdigit():
+            raise ValueError(f"{variable.name} {text!r}: {name!r} is not a GPU's number, and slime reads numbers alone")
+    return _gpus(variable, text)
+
+
 def _seeds(variable: Variable, text: str) -> str:
     parts = split_list(text)
     if not parts or not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
@@ -127,6 +134,7 @@ KINDS: dict[str, Callable[[Variable, str], str]] = {
     "name": _name,
     "port": _port,
     "gpus": _gpus,
+    "gpu numbers": _gpu_numbers,
     "seeds": _seeds,
     "methods": _text,
     "urls": _text,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from .environment import Settings
 from .kinds import split_list
+from .machines import gpus_of_a_machine
 from .variables import PORTS, REPLICATED_PORTS
 
 REPLICA_PORT_STEP = 500
@@ -18,7 +19,7 @@ _LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
 class Layout:
     """teacher: the GPUs of each replica started here, none for running teachers. ray: those our Ray head sees, none on
     a running cluster. training, rollout: GPUs needed on all machines together, the same ones where colocated.
-    data_parallel: copies of the student that train."""
+    data_parallel: copies of the student that train. machine: GPUs of each machine, None where they are not known."""
 
     teacher: tuple[tuple[str, ...], ...]
     ray: tuple[str, ...]
@@ -27,11 +28,12 @@ class Layout:
     rollout: int
     colocated: bool
     data_parallel: int
+    machine: int | None
 
 
 def teacher_layout(s: Settings) -> Layout:
     """Of teachers that are started alone."""
-    return Layout(_replicas(s, tuple(split_list(s["TEACHER_GPU"]))), (), (), 0, 0, False, 0)
+    return Layout(_replicas(s, tuple(split_list(s["TEACHER_GPU"]))), (), (), 0, 0, False, 0, None)
 
 
 def layout_of(s: Settings) -> Layout:
@@ -42,30 +44,22 @@ def layout_of(s: Settings) -> Layout:
     if s["RAY_ADDRESS"]:
         ray = ()
     _check_overlap(teacher, ray)
-    nodes, per_node = s.number("ACTOR_NUM_NODES"), s.number("ACTOR_NUM_GPUS_PER_NODE")
-    training, colocated = nodes * per_node, s.is_on("COLOCATE")
+    training = s.number("ACTOR_NUM_NODES") * s.number("ACTOR_NUM_GPUS_PER_NODE")
+    colocated = s.is_on("COLOCATE")
     rollout = _rollout_gpus(s, training, colocated)
-    needed = training if colocated else training + rollout
-    if not s["RAY_ADDRESS"] and nodes == 1 and needed > len(ray):
-        parts = f"ACTOR_NUM_GPUS_PER_NODE {per_node}"
-        parts += "" if colocated else f" + ROLLOUT_NUM_GPUS {rollout}"
-        raise ValueError(f"RAY_GPUS {s['RAY_GPUS']!r} are {len(ray)} GPUs, and {parts} need {needed}")
+    machine = gpus_of_a_machine(s, len(ray), training, rollout)
     evaluation = tuple(split_list(s["EVAL_GPUS"])) or ray
-    return Layout(_replicas(s, teacher), ray, evaluation, training, rollout, colocated, _data_parallel(s, training))
+    copies = _data_parallel(s, training)
+    return Layout(_replicas(s, teacher), ray, evaluation, training, rollout, colocated, copies, machine)
 
 
 def _check_overlap(teacher: tuple[str, ...], ray: tuple[str, ...]) -> None:
+    """By name: whether a UUID of the teacher's is one of Ray's numbers cannot be told here."""
     shared = [gpu for gpu in teacher if gpu in ray]
     if shared:
         raise ValueError(
             f"TEACHER_GPU {','.join(teacher)!r} and RAY_GPUS {','.join(ray)!r} share GPU {', '.join(shared)}: the "
             "teacher must be out of Ray's sight"
-        )
-    kinds = {gpu.isdigit() for gpu in (*teacher, *ray)}
-    if len(kinds) > 1:
-        raise ValueError(
-            f"TEACHER_GPU {','.join(teacher)!r} and RAY_GPUS {','.join(ray)!r} mix numbers and UUIDs: nobody can tell "
-            "whether they overlap"
         )
 
 
@@ -153,11 +147,15 @@ def teacher_urls(s: Settings, ports: tuple[int, ...]) -> str:
     if s["TEACHER_URL"]:
         return ",".join(_generate(url) for url in split_list(s["TEACHER_URL"]))
     host = s["TEACHER_HOST"]
-    if host.startswith(_LOOPBACK) and s.number("ACTOR_NUM_NODES") > 1:
-        raise ValueError(
-            f"TEACHER_HOST {host!r} with ACTOR_NUM_NODES {s['ACTOR_NUM_NODES']}: other machines cannot reach it; give "
-            "this machine's address"
-        )
+    if _is_loopback(host):
+        elsewhere = s["RAY_ADDRESS"] and not _is_loopback(urlsplit(s["RAY_ADDRESS"]).hostname or "")
+        several = s.number("ACTOR_NUM_NODES") > 1
+        if several or elsewhere:
+            name = "ACTOR_NUM_NODES" if several else "RAY_ADDRESS"
+            raise ValueError(
+                f"TEACHER_HOST {host!r} with {name} {s[name]}: other machines cannot reach it; give this machine's "
+                "address"
+            )
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return ",".join(f"http://{host}:{port}/generate" for port in ports)
 
@@ -169,11 +167,15 @@ def check_ray_address(s: Settings) -> None:
         raise ValueError(
             f"RAY_ADDRESS {address!r} is not http://HOST:PORT of Ray's dashboard, where jobs are submitted"
         )
-    if not address and s.number("ACTOR_NUM_NODES") > 1 and s["RAY_NODE_IP"].startswith(_LOOPBACK):
+    if not address and s.number("ACTOR_NUM_NODES") > 1 and _is_loopback(s["RAY_NODE_IP"]):
         raise ValueError(
             f"RAY_NODE_IP {s['RAY_NODE_IP']!r} with ACTOR_NUM_NODES {nodes}: other machines cannot join it; give this "
             "machine's address"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    return host.strip("[]").startswith(_LOOPBACK)
 
 
 def _generate(url: str) -> str:

@@ -19,7 +19,8 @@ INDEX_STEP = 10
 @dataclass(frozen=True)
 class Entry:
     """One method of a suite. ratio: with at least two decimals, as it stands in names. index: offset of the ports.
-    own_ratio: whether the entry itself names its ratio. typed: the method as it was written."""
+    own_ratio: whether the entry itself names its ratio. typed: the method as it was written.
+    forced: a ratio that was written and is not taken."""
 
     method: str
     mask: str
@@ -27,10 +28,13 @@ class Entry:
     index: int
     own_ratio: bool
     typed: str
+    forced: str = ""
 
     @property
     def notes(self) -> str:
-        return "" if self.typed in (self.method, self.mask) else f"given as {self.typed}"
+        given = "" if self.typed in (self.method, self.mask) else f"given as {self.typed}"
+        forced = f"ratio {self.forced} asked, forced to 1.0" if self.forced else ""
+        return "; ".join(filter(None, (given, forced)))
 
 
 def parse_method_list(text: str, name: str = "METHOD_LIST", default_ratio: float = DEFAULT_RATIO) -> list[Entry]:
@@ -46,9 +50,10 @@ def parse_method_list(text: str, name: str = "METHOD_LIST", default_ratio: float
             raise ValueError(f"{name}: {typed!r} is not method, method:ratio or method:ratio:index")
         selector = _selector(name, typed, method)
         ratio = ratio_of(f"{name}: {typed!r}", rest[0]) if rest and rest[0] else default_ratio
+        forced = rest[0] if selector.mask == "full" and rest and rest[0] and ratio != 1 else ""
         ratio = 1.0 if selector.mask == "full" else ratio
         index = _index(name, typed, rest[1]) if len(rest) == 2 else INDEX_STEP * position
-        entry = Entry(selector.name, selector.mask, ratio_text(ratio), index, bool(rest and rest[0]), method)
+        entry = Entry(selector.name, selector.mask, ratio_text(ratio), index, bool(rest and rest[0]), method, forced)
         if any((other.method, other.ratio) == (entry.method, entry.ratio) for other in entries):
             raise ValueError(f"{name} names {entry.method}:{entry.ratio} twice ({typed!r} is the second)")
         entries.append(entry)

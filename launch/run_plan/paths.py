@@ -22,11 +22,15 @@ def absolute(path: str) -> str:
 
 
 def suite_dir(environment: Mapping[str, str]) -> Path:
-    """TAG in OUTPUT_ROOT, from the environment and its pair file. Raises ValueError where one of them is wrong."""
+    """TAG in OUTPUT_ROOT, from the environment and its pair file. Raises ValueError where one of them is wrong,
+    and for a switch that is neither on nor off: the launchers ask this first."""
     table = {variable.name: variable for variable in VARIABLES}
     pair = environment.get("PAIR", "")
     given = read_pair(pair_path(pair)) if pair else {}
     given |= {name: text for name, text in environment.items() if text}
+    for variable in VARIABLES:
+        if variable.kind == "switch" and given.get(variable.name):
+            variable.parse(given[variable.name])
     root, tag = (
         table[name].parse(given[name]) if given.get(name) else table[name].default for name in ("OUTPUT_ROOT", "TAG")
     )

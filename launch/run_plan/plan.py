@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .environment import Settings, read_settings
-from .existence import check_teacher_there, check_there
+from .existence import check_models_dir, check_teacher_there, check_there
+from .extra_args import check_evaluation, check_extra_args
 from .layout import Layout, check_ray_address, check_teacher_context, layout_of, teacher_layout
 from .model_sizes import student_architecture
 from .paths import check_ray_temp_dir, suite_dir
@@ -38,6 +39,7 @@ def plan_suite(
     settings = read_settings(environment)
     directory = suite_dir(environment) if directory is None else directory
     settings = resolve(settings, directory)
+    check_models_dir(settings, dry_run)
     if settings["BACKEND"] == "local":
         layout = None
         if not dry_run:
@@ -61,6 +63,7 @@ def _for_a_teacher(s: Settings, dry_run: bool) -> Layout:
 def _for_training(s: Settings, dry_run: bool) -> Layout:
     _check_needed(s, (*_NEEDED, *(() if s["TEACHER_URL"] else ("TEACHER_MODEL",))))
     _check_companions(s)
+    check_extra_args(s)
     check_ray_address(s)
     check_teacher_context(s)
     layout = layout_of(s)
@@ -82,8 +85,8 @@ def _check_needed(s: Settings, names: tuple[str, ...]) -> None:
 
 def _check_companions(s: Settings) -> None:
     """Raises ValueError for a setting that does nothing, or cannot work, without another."""
-    if s.number("EVAL_INTERVAL") and not s["EVAL_PROMPT_DATA"]:
-        raise ValueError(f"EVAL_INTERVAL {s['EVAL_INTERVAL']} needs EVAL_PROMPT_DATA")
+    if s.number("EVAL_INTERVAL"):
+        check_evaluation(s)
     if s["EVAL_PROMPT_DATA"] and not s.number("EVAL_INTERVAL"):
         raise ValueError(f"EVAL_PROMPT_DATA {s['EVAL_PROMPT_DATA']!r} does nothing without EVAL_INTERVAL")
     if s["BASELINE_METRICS"] and not s["COMMON_CONTEXT"]:

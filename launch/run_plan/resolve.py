@@ -15,7 +15,10 @@ from .kinds import split_list
 from .model_paths import local_model, student_torch_dist
 from .paths import absolute
 
-_PATHS = ("OUTPUT_ROOT", "LOG_DIR", "SLIME_DIR", "MEGATRON_LM_DIR", "PROMPT_DATA", "COMMON_CONTEXT", "BASELINE_METRICS")
+_PATHS = (
+    *("OUTPUT_ROOT", "LOG_DIR", "SLIME_DIR", "MEGATRON_LM_DIR", "MODELS_DIR"),
+    *("PROMPT_DATA", "COMMON_CONTEXT", "BASELINE_METRICS"),
+)
 
 
 def resolve(s: Settings, directory: Path) -> Settings:
@@ -28,6 +31,11 @@ def resolve(s: Settings, directory: Path) -> Settings:
     v["TAG"] = directory.name
     v["WANDB_GROUP"] = v["WANDB_GROUP"] or v["TAG"]
     v |= {name: absolute(v[name]) for name in _PATHS}
+    if "/" in v["PYTHON"]:
+        v["PYTHON"] = absolute(v["PYTHON"])
+    if v["SGLANG_CUDA_GRAPH_MAX_BS"] == "0":
+        v["SGLANG_CUDA_GRAPH_MAX_BS"] = ""
+    v["WORKER_NUM_GPUS"] = v["WORKER_NUM_GPUS"] or v["ACTOR_NUM_GPUS_PER_NODE"]
     v |= {name: local_model(v[name], v["MODELS_DIR"]) for name in ("TEACHER_MODEL", "STUDENT_HF")}
     v["SEQUENCE_PARALLEL"] = v["SEQUENCE_PARALLEL"] or str(int(int(v["TENSOR_PARALLEL"]) > 1))
     v["TRAIN_COMMAND"] = v["TRAIN_COMMAND"] or shlex.join([v["PYTHON"], "train_opd.py"])

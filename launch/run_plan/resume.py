@@ -24,30 +24,38 @@ def check_begun_runs(suite: Suite, directory: Path) -> None:
 
 
 def _check(run: Run, folder: Path) -> None:
-    there, finished = read_variables(folder), is_finished(folder)
-    for name in frozen_names():
+    there, trained = read_variables(folder), status_of(folder, "train") in ("ok", "skip")
+    for name in frozen_names(run):
         old, new = there.get(name, ""), run.variables.get(name, "")
-        if old == new or (name == _MAY_GROW and not finished and _only_grows(run, old, new)):
+        if _same(name, old, new) or (name == _MAY_GROW and not trained and _only_grows(run, old, new)):
             continue
-        state = "finished" if finished else "begun"
+        state = "finished" if status_of(folder, "done") == "ok" else "begun"
+        why = " (its training has ended, and would not go on)" if name == _MAY_GROW and trained else ""
         raise ValueError(
-            f"{name} of the {state} run {run.name} is {old!r} in {folder}, and {new!r} here; keep it, or "
+            f"{name} of the {state} run {run.name} is {old!r} in {folder}, and {new!r} here{why}; keep it, or "
             "choose another TAG"
         )
 
 
-def frozen_names() -> list[str]:
-    """Variables on which a run's results depend."""
+def frozen_names(run: Run) -> list[str]:
+    """Variables on which the run's results depend. A teacher that only TEACHER_URL names is named by it."""
     kept = [v.name for v in all_variables().values() if v.frozen]
     assert not {variable_name(field) for field in GIVEN_BY_THE_RUN} & set(kept)
-    return [*_RESOLVED, "SEED", *kept]
+    return [*_RESOLVED, "SEED", *kept, *(() if run.variables["TEACHER_MODEL"] else ("TEACHER_URL",))]
 
 
-def is_finished(folder: Path) -> bool:
-    """The last whole line about the stage `done` says ok."""
+def status_of(folder: Path, stage: str) -> str:
+    """The status in the last whole line about the stage, or nothing."""
     lines = (folder / "state.tsv").read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    done = [parts[1] for parts in (line.split("\t") for line in lines) if len(parts) >= 2 and parts[0] == "done"]
-    return bool(done) and done[-1] == "ok"
+    found = [parts[1] for parts in (line.split("\t") for line in lines) if len(parts) >= 3 and parts[0] == stage]
+    return found[-1] if found else ""
+
+
+def _same(name: str, old: str, new: str) -> bool:
+    """Numbers are compared by value: 0.000001 is 1e-6."""
+    if old and new and name in all_variables() and all_variables()[name].kind == "number":
+        return float(old) == float(new)
+    return old == new
 
 
 def _only_grows(run: Run, old: str, new: str) -> bool:

@@ -23,6 +23,11 @@ from .pair_files import pair_path
 from .paths import absolute
 from .variables import PORTS
 
+_RESOLVED_OF_SLIME = (
+    *("TEACHER_URLS", "TEACHER_PORTS", "TEACHER_NCCL_PORTS", "TEACHER_REPLICA_GPUS"),
+    *("DATA_PARALLEL", "NUM_GPUS_PER_NODE"),
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -86,8 +91,7 @@ def _run(s: Settings, directory: Path, layout: Layout | None, entry: Entry, seed
 def _of_the_layout(s: Settings, layout: Layout | None, entry: Entry) -> dict[str, str]:
     """Ports, the teacher's addresses, sizes."""
     if layout is None:
-        names = ("TEACHER_URLS", "TEACHER_PORTS", "TEACHER_NCCL_PORTS", "TEACHER_REPLICA_GPUS", "DATA_PARALLEL")
-        return dict.fromkeys(names, "")
+        return dict.fromkeys(_RESOLVED_OF_SLIME, "")
     ports = ports_of(s, entry.index)
     started = not s["TEACHER_URL"]
     return {name: str(ports[name][0]) for name in PORTS} | {
@@ -98,6 +102,7 @@ def _of_the_layout(s: Settings, layout: Layout | None, entry: Entry) -> dict[str
         "ROLLOUT_NUM_GPUS": str(layout.rollout),
         "EVAL_GPUS": ",".join(layout.evaluation),
         "DATA_PARALLEL": str(layout.data_parallel),
+        "NUM_GPUS_PER_NODE": "" if layout.machine is None else str(layout.machine),
     }
 
 

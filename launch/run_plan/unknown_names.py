@@ -27,6 +27,10 @@ _SHORTEST = 9
 
 EXPLAINED = {
     "DRYRUN": "set DRY_RUN",
+    "METHOD": "set METHOD_LIST",
+    "RATIO": "set METHOD_LIST, whose entries are method:ratio:index",
+    "METHODS": "read by run_budget_sweep.sh alone; set METHOD_LIST",
+    "RATIOS": "read by run_budget_sweep.sh alone; set METHOD_LIST",
     "OPD_TYPE": "the launchers run slime's --opd-type sglang, a teacher behind a server",
     "OPD_TEACHER_LOAD": "it goes with slime's --opd-type megatron; here the teacher is behind a server",
     "OPD_TEACHER_CKPT_STEP": "it goes with slime's --opd-type megatron; here the teacher is behind a server",
@@ -39,7 +43,9 @@ def check_names(environment: Mapping[str, str], known: Iterable[str]) -> None:
     known = set(known)
     for name in sorted(set(environment) - known - OTHERS):
         if name in EXPLAINED:
-            raise ValueError(f"{name} {environment[name]!r} is not a setting of the launchers: {EXPLAINED[name]}")
+            if environment[name]:
+                raise ValueError(f"{name} {environment[name]!r} is not a setting of a suite: {EXPLAINED[name]}")
+            continue
         if _SERVICE_LINK.search(name):
             continue
         near = [other for other in known if len(other) >= _SHORTEST and one_edit_apart(name, other)]

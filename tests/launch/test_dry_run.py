@@ -180,3 +180,11 @@ def dry_run_of(suite, command, *words, **settings):
     printed, _ = process.communicate(timeout=400)
     assert process.returncode == 0, printed
     return printed
+
+
+@pytest.mark.parametrize("spelling", ["true", "yes", "TRUE", " 1", "2", "no"])
+def test_only_0_and_1_say_whether_it_is_a_dry_run(suite, spelling):
+    before = sorted(suite.place.rglob("*"))
+    code, printed = suite.run(DRY_RUN=spelling)
+    assert (code, printed.count("\n")) == (2, 1) and f"DRY_RUN '{spelling}' is neither 0 nor 1" in printed
+    assert sorted(suite.place.rglob("*")) == before

@@ -79,7 +79,12 @@ def test_a_failed_run_ends_the_suite_where_that_is_wanted(suite):
 
 def test_machines_that_do_not_join_fail_the_run(suite):
     code, printed = suite.run(
-        ACTOR_NUM_NODES="2", RAY_NODE_IP="10.255.255.1", TEACHER_URL="http://10.255.255.1:1", RAY_WORKER_WAIT="1", **ONE
+        ACTOR_NUM_NODES="2",
+        RAY_NODE_IP="10.255.255.1",
+        TEACHER_URL="http://10.255.255.1:1",
+        RAY_WORKER_WAIT="1",
+        WORKER_NUM_GPUS="2",
+        **ONE,
     )
     assert code == 1
     assert "1 of 2 machines are there after 1 seconds" in printed

@@ -323,7 +323,7 @@ def gpu(index, used=4):
 
 def test_gpus_that_are_there_apart_and_free_pass(driver, examine):
     driver([gpu(0), gpu(1), gpu(2, used=900)])
-    code, found = examine("gpus", "--teacher-gpu", "0", "--ray-gpus", "GPU-1a,2")
+    code, found = examine("gpus", "--teacher-gpu", "GPU-0a", "--ray-gpus", "1,2")
     assert code == 0 and found["GPUs"]["numbers"] == {"gpus": 3}
     assert {name: check["status"] for name, check in found.items() if name != "teacher's memory"} == {
         "GPUs": "pass", "teacher's GPUs": "pass", "Ray's GPUs": "pass", "GPU sets": "pass",
@@ -334,10 +334,10 @@ def test_gpus_that_are_there_apart_and_free_pass(driver, examine):
     "teacher, ray, check, words",
     [
         ("0", "0,1", "GPU sets", "share GPU 0"),
-        ("0", "GPU-0abc", "GPU sets", "share GPU 0"),
+        ("GPU-0abc", "0", "GPU sets", "share GPU 0"),
         ("3", "1", "teacher's GPUs", "names 3; there are 0, 1, 2"),
         ("0", "1,2", "Ray's GPUs", "GPU 2 has 60,000 of 81,559 MiB in use by pid 77 python (59990 MiB)"),
-        ("0", "1,GPU-1abc", "Ray's GPUs", "twice"),
+        ("1,GPU-1abc", "2", "teacher's GPUs", "twice"),
         ("0,1", "2", "teacher's memory", "2 GPUs for 1 teachers of 1"),
     ],
 )

@@ -186,12 +186,15 @@ def synthetic_bank(bank, rollouts, rows=131_072, columns=24):
 
 
 GROWTH = """
-import resource, sys
+import sys
+from pathlib import Path
 sys.path.insert(0, {tools!r})
 import merge_token_bank
 for name in ("small", "large"):
     assert merge_token_bank.main([f"{directory}/{{name}}", "--output", f"{directory}/{{name}}.parquet"]) == 0
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # Not ru_maxrss, which begins with that of the process that started this one.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print("peak", int(peak.split()[1]) // 1024)
 """
 
 

@@ -272,6 +272,12 @@ def test_outputs_that_are_there_are_written_over_only_with_force(prepare, tmp_pa
         (["--label-key", "nope"], "--label-key 'nope'"),
         (["--held-out", "0"], "--held-out 0"),
         (["--held-out", "1.5"], "--held-out 1.5"),
+        (
+            ["--held-out", "1.0"],
+            "--held-out 1.0 is neither a number of prompts, 1 or more without a point, nor a share",
+        ),
+        (["--held-out", "2.0"], "--held-out 2.0 is neither"),
+        (["--held-out", "1e0"], "--held-out 1e0 is neither"),
         (["--held-out", "x"], "--held-out 'x'"),
         (["--held-out", "4"], "leaves none to train on"),
         (["--held-out", "5"], "more than the 4 prompts"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +18,13 @@ def parse_held_out(text: str) -> int | Fraction:
         value = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise ValueError(f"--held-out {text!r} is neither a number of prompts nor a share between 0 and 1") from error
-    if value >= 1 and value.denominator == 1:
+    if value >= 1 and re.fullmatch("[0-9]+", text.strip()):
         return int(value)
     if 0 < value < 1:
         return value
-    raise ValueError(f"--held-out {text} is neither 1 or more prompts nor a share between 0 and 1")
+    raise ValueError(
+        f"--held-out {text} is neither a number of prompts, 1 or more without a point, nor a share above 0 and below 1"
+    )
 
 
 def held_out_hashes(

@@ -42,7 +42,7 @@ def slime_dir(tmp_path):
 def environment(tmp_path, slime_dir):
     """Settings of a suite that can run: two methods of the smallest pair."""
     (tmp_path / "models" / "Qwen3-1.7B_torch_dist").mkdir(parents=True)
-    (tmp_path / "prompts.jsonl").touch()
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "1 + 1?"}\n', encoding="utf-8")
     return {
         "PAIR": "qwen3_4b_to_1.7b",
         "MODELS_DIR": str(tmp_path / "models"),

@@ -53,10 +53,15 @@ def test_names_of_upstream_that_the_launchers_do_not_take_say_why():
         ("OPD_TOKEN_BANK_DIR", "each run has its own"),
         ("OPD_TEACHER_URL", "set TEACHER_URL"),
         ("DRYRUN", "set DRY_RUN"),
+        ("METHOD", "set METHOD_LIST"),
+        ("RATIO", "set METHOD_LIST"),
+        ("METHODS", "read by run_budget_sweep.sh alone"),
+        ("RATIOS", "read by run_budget_sweep.sh alone"),
     ):
         with pytest.raises(ValueError) as error:
             read_settings({name: "x"})
         assert name in str(error.value) and reason in str(error.value)
+        assert read_settings({name: ""})["SEED"] == "42"
 
 
 def test_an_ordinary_environment_passes():
@@ -120,8 +125,6 @@ def test_an_ordinary_environment_passes():
         "EVAL_DATA",
         "LOCAL_DIR",
         "TRAIN_DATA",
-        "METHODS",
-        "RATIOS",
     ]
     assert read_settings(dict.fromkeys(names, "anything"))["SEED"] == "42"
 
@@ -149,6 +152,8 @@ def test_kubernetes_address_of_a_service_is_no_port():
         ("TEACHER_PORT", "80", "TEACHER_PORT 80 is outside 1024..65535"),
         ("TEACHER_GPU", "0,x", "TEACHER_GPU '0,x': 'x' is not a GPU's number or UUID"),
         ("RAY_GPUS", "1,01", "RAY_GPUS '1,01' names GPU 1 twice"),
+        ("RAY_GPUS", "GPU-5ab,1", "RAY_GPUS 'GPU-5ab,1': 'GPU-5ab' is not a GPU's number, and slime reads numbers"),
+        ("SEED", "-1", "SEED -1 is outside 0..999999999"),
         ("SEEDS", "1 1", "SEEDS '1 1' names a seed twice"),
         ("SEEDS", "1 -1", "SEEDS '1 -1' is not a list of whole numbers"),
         ("EXTRA_ARGS", "'open", 'EXTRA_ARGS "\'open" cannot be split into shell words: no closing quotation'),

@@ -80,7 +80,7 @@ def test_one_pair_by_hand(estimated):
 
 def test_gpus_and_ports_are_listed(planned):
     more = {"TEACHER_REPLICAS": "2", "TEACHER_GPU": "0,7", "ACTOR_NUM_NODES": "2"}
-    more |= {"RAY_NODE_IP": "10.0.0.1", "TEACHER_HOST": "10.0.0.1"}
+    more |= {"RAY_NODE_IP": "10.0.0.1", "TEACHER_HOST": "10.0.0.1", "WORKER_NUM_GPUS": "2"}
     text = estimate_text(planned(METHOD_LIST="tip:0.1:20", **more).runs[0].variables)
     for line in (
         "teacher 0: 0",

@@ -52,6 +52,19 @@ def test_an_alias_is_noted():
     assert [e.notes for e in parse_method_list("dlearn:0.1 tip:0.1 ca_softor:0.1")] == ["given as dlearn", "", ""]
 
 
+def test_a_ratio_that_the_full_budget_does_not_take_is_noted():
+    asked = {
+        "pure_opd:0.3": "ratio 0.3 asked, forced to 1.0",
+        "none:0.3": "given as none; ratio 0.3 asked, forced to 1.0",
+        "full:1.00:5": "",
+        "pure_opd": "",
+        "pure_opd::5": "",
+    }
+    for text, notes in asked.items():
+        (entry,) = parse_method_list(text)
+        assert (entry.ratio, entry.notes) == ("1.00", notes)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -18,6 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_plan.cli import main
+from run_plan.extra_args import SLIME_FLAGS
 from run_plan.opd_variables import flags_of, opd_variables
 from run_plan.plan_files import settings_env
 from ta_opd.option_fields import add_flags
@@ -65,7 +66,11 @@ def test_names_are_printed_and_every_file_is_there(prepare, tmp_path):
         "settings.json",
     ]
     mapping = (suite / "method_mapping.csv").read_text()
-    assert mapping == "method,mask,ratio,idx,notes\nteachability,dlearn_high,0.10,20,\npure_opd,full,1.00,20,\n"
+    assert mapping.splitlines() == [
+        "method,mask,ratio,idx,notes",
+        "teachability,dlearn_high,0.10,20,",
+        'pure_opd,full,1.00,20,"ratio 0.5 asked, forced to 1.0"',
+    ]
 
 
 def test_the_run_says_where_it_is_and_what_it_is(prepare, tmp_path):
@@ -227,6 +232,18 @@ def test_every_field_of_the_library_is_a_variable_that_reaches_the_flags(planned
         ({"SLIME_DIR": "/nowhere"}, "SLIME_DIR '/nowhere': there is no such folder"),
         ({"BACKEND": "local", "OPD_MASK_TARGET": "loss"}, "OPD_MASK_TARGET loss does nothing with BACKEND=local"),
         ({"EVAL_INTERVAL": "5"}, "EVAL_INTERVAL 5 needs EVAL_PROMPT_DATA"),
+        ({"EVAL_INTERVAL": "5", "EVAL_PROMPT_DATA": "a.jsonl"}, "EVAL_PROMPT_DATA 'a.jsonl' is not pairs of words"),
+        ({"EVAL_INTERVAL": "5", "EVAL_PROMPT_DATA": "a a.jsonl"}, "EVAL_INTERVAL 5 needs --rm-type in EXTRA_ARGS"),
+        (
+            {"EXTRA_ARGS": "--opd-buget-mask tip"},
+            "EXTRA_ARGS: unknown flag --opd-buget-mask; did you mean --opd-budget",
+        ),
+        ({"EXTRA_ARGS": "--opd_loss jsd"}, "EXTRA_ARGS: unknown flag --opd_loss; did you mean --opd-loss?"),
+        ({"EXTRA_ARGS": "--rollout-temperature=0.7"}, "EXTRA_ARGS: --rollout-temperature: an SGLang teacher scores"),
+        ({"EXTRA_ARGS": "--rollout-top-p 0.9"}, "EXTRA_ARGS: --rollout-top-p: an SGLang teacher scores"),
+        ({"EXTRA_ARGS": "--rollout-top-k 20"}, "EXTRA_ARGS: --rollout-top-k: an SGLang teacher scores"),
+        ({"MODELS_DIR": "/nowhere"}, "MODELS_DIR '/nowhere': there is no such folder"),
+        ({"METHOD": "tip"}, "METHOD 'tip' is not a setting of a suite: set METHOD_LIST"),
         ({"EVAL_PROMPT_DATA": "aime a.jsonl"}, "EVAL_PROMPT_DATA 'aime a.jsonl' does nothing without EVAL_INTERVAL"),
         ({"BASELINE_METRICS": "/b"}, "BASELINE_METRICS '/b' does nothing without COMMON_CONTEXT"),
         ({"PAIR": ""}, "not set: STUDENT_HF, STUDENT_TORCH_DIST"),
@@ -359,6 +376,24 @@ def test_a_begun_run_refuses_what_changes_its_results(prepare, begun):
     assert (begun / "settings.env").read_bytes() == before
 
 
+def test_a_begun_run_compares_numbers_by_value(prepare, begun):
+    assert prepare(LR="0.000001", OPD_KL_COEF="1", OPD_TEACHER_TIMEOUT="600")[0] == 0
+    assert sourced(begun / "settings.env", "LR") == {"LR": "0.000001"}
+    assert prepare(LR="0.0000011")[0] == 2
+
+
+def test_a_begun_run_keeps_a_teacher_that_its_address_alone_names(prepare, environment, tmp_path):
+    environment |= {"PAIR": "", "STUDENT_HF": "a/Qwen3-1.7B", "STUDENT_MODEL_SCRIPT": "qwen3-1.7B"}
+    assert prepare(TEACHER_URL="http://a:1") == (0, f"{RUN}\npure_opd-1.00-seed42\n", "")
+    (tmp_path / "out" / "suite" / "runs" / RUN / "state.tsv").write_text("train\tstart\t3\t\n")
+    assert f"TEACHER_URL of the begun run {RUN} is 'http://a:1'" in prepare(TEACHER_URL="http://b:1")[2]
+    assert prepare(TEACHER_URL="http://a:1")[0] == 0
+
+
+def test_a_begun_run_whose_teacher_has_a_name_may_find_it_elsewhere(prepare, begun):
+    assert prepare(TEACHER_URL="http://b:1")[0] == 0
+
+
 def test_a_begun_run_goes_on_with_what_does_not(prepare, begun):
     more = {
         "TEACHER_GPU": "5",
@@ -386,14 +421,24 @@ def test_more_rollouts_are_refused_where_the_learning_rate_follows_their_number(
     assert "NUM_ROLLOUT of the begun run" in prepare(**words, NUM_ROLLOUT="60")[2]
 
 
-def test_a_finished_run_takes_no_more_rollouts_and_a_torn_line_does_not_count(prepare, begun):
+def test_a_trained_run_takes_no_more_rollouts_and_a_torn_line_does_not_count(prepare, begun):
     with (begun / "state.tsv").open("a") as state:
-        state.write("done\tok\t9")
+        state.write("train\tok\t9")
     assert prepare(NUM_ROLLOUT="60")[0] == 0
     with (begun / "state.tsv").open("a") as state:
-        state.write("\t\n")
+        state.write("\t\nmerge\tstart\t10\t\n")
     assert prepare(NUM_ROLLOUT="60")[0] == 0
+    error = prepare(NUM_ROLLOUT="70")[2]
+    assert f"NUM_ROLLOUT of the begun run {RUN} is '60'" in error and "its training has ended, and would not" in error
+    with (begun / "state.tsv").open("a") as state:
+        state.write("done\tok\t11\t\n")
     assert "NUM_ROLLOUT of the finished run" in prepare(NUM_ROLLOUT="70")[2]
+
+
+def test_a_training_that_failed_after_it_had_ended_well_takes_more_rollouts(prepare, begun):
+    with (begun / "state.tsv").open("a") as state:
+        state.write("train\tok\t9\t\ntrain\tfail\t10\t\n")
+    assert prepare(NUM_ROLLOUT="60")[0] == 0
 
 
 def test_a_run_that_has_not_begun_takes_any_setting(prepare, tmp_path):
@@ -440,3 +485,63 @@ def test_the_suite_s_folder_is_known_without_loading_torch(tmp_path):
         text=True,
     )
     assert (done.stdout, done.stderr) == (f"{tmp_path}/out/qwen3_8b_to_4b\n", "")
+
+
+def test_zero_leaves_the_flags_of_cuda_graphs_out(planned):
+    v = planned(TEACHER_CUDA_GRAPH_MAX_BS="0", SGLANG_CUDA_GRAPH_MAX_BS="0").variables
+    assert (v["TEACHER_CUDA_GRAPH_MAX_BS"], v["SGLANG_CUDA_GRAPH_MAX_BS"]) == ("0", "")
+    assert planned(SGLANG_CUDA_GRAPH_MAX_BS="20").variables["SGLANG_CUDA_GRAPH_MAX_BS"] == "20"
+
+
+def test_a_python_with_a_slash_is_absolute_and_its_links_are_kept(planned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "python").symlink_to(sys.executable)
+    v = planned(PYTHON="venv/python").variables
+    assert v["PYTHON"] == str(tmp_path / "venv" / "python")
+    assert v["TRAIN_COMMAND"] == f"{v['PYTHON']} train_opd.py"
+    assert planned(PYTHON="python3.11").variables["PYTHON"] == "python3.11"
+
+
+def test_prompts_in_a_folder_or_an_empty_file_are_refused(refused, tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    assert refused(PROMPT_DATA=str(tmp_path)) == f"PROMPT_DATA {str(tmp_path)!r} is a folder, not a file"
+    assert "/empty.jsonl' is empty: it has 0 bytes" in refused(PROMPT_DATA=str(tmp_path / "empty.jsonl"))
+    assert "/empty.jsonl@[0:9]' is empty" in refused(PROMPT_DATA=f"{tmp_path / 'empty.jsonl'}@[0:9]")
+
+
+def test_a_file_as_the_folder_of_models_is_refused_in_a_dry_run_too(prepare, environment, tmp_path):
+    file = environment["PROMPT_DATA"]
+    for words in ((), ("--suite-dir", tmp_path / "plan", "--dry-run")):
+        assert f"MODELS_DIR {file!r}: is not a folder" in prepare(*words, MODELS_DIR=file)[2]
+
+
+def test_an_evaluation_with_data_and_a_judge_is_planned(planned):
+    more = {"EVAL_INTERVAL": "5", "EVAL_PROMPT_DATA": "aime 'a b.jsonl'"}
+    for judge in ("--rm-type deepscaler", "--rm-type=deepscaler --opd-type sglang --opd-loss=sampled_token"):
+        assert planned(**more, EXTRA_ARGS=judge)
+
+
+def test_the_flags_known_in_extra_args_are_train_opd_s():
+    text = (Path(__file__).parents[3] / "slime_patch/slime/utils/opd_settings.py").read_text()
+    names = ast.literal_eval(re.search(r"^SLIME_OPTIONS = (\(.*?\))$", text, re.M)[1])
+    assert tuple("--" + name.replace("_", "-") for name in names) == SLIME_FLAGS
+
+
+def test_a_sweep_s_variables_are_the_sweep_s_alone(monkeypatch, capsys):
+    for name in ("METHOD_LIST", "RUN_LIST", "METHODS", "RATIOS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("METHODS", "tip none")
+    monkeypatch.setenv("RATIOS", "0.1")
+    assert main(["sweep"]) == 0 and capsys.readouterr().out == "pure_opd:1.00:10 tip:0.10:20\n"
+    monkeypatch.setenv("METHOD_LIST", "tip")
+    assert main(["sweep"]) == 2
+    assert "METHOD_LIST 'tip' with a sweep, which makes METHOD_LIST of METHODS and RATIOS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["DRY_RUN", "COLOCATE"])
+def test_the_suite_s_folder_is_not_told_where_a_switch_is_neither_on_nor_off(name, monkeypatch, capsys):
+    for spelling, code in (("0", 0), ("1", 0), ("", 0), ("maybe", 2), ("2", 2)):
+        monkeypatch.setenv(name, spelling)
+        assert main(["suite-dir"]) == code
+    assert f"{name} 'maybe' is not 0 or 1" in capsys.readouterr().err

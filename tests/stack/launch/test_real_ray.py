@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PYTHON = os.environ.get("SLIME_PYTHON", "")
-RAY = str(Path(PYTHON).with_name("ray"))
+RAY = str(Path(PYTHON).parent / "ray")
 RUN = "teachability-0.10-seed42"
 REASON = "needs the real Ray: SLIME_PYTHON=python of an environment that has it (make test-slime)"
 pytestmark = pytest.mark.skipif(not PYTHON, reason=REASON)
