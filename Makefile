@@ -2,7 +2,7 @@
 # make test         the whole test-suite       make lint   ruff, shellcheck, hadolint
 # make bench        speed and memory of the library
 # make bench-losses the losses of whole distributions beside eager, compiled and published forms
-# make test-sglang  the teacher client against real SGLang servers on the CPU, each in .venv-sglang-VERSION
+# make test-sglang  teacher client, doctor and scoring against real SGLang servers on the CPU, each in .venv-sglang-VERSION
 # make test-slime   the patch inside slime checkouts: SLIME_DIR=... (or SLIME_DIRS=A:B) and MEGATRON_DIR=...
 #
 # Everything runs in .venv, made on first use. To use an environment of your own: make test PY=python

@@ -10,14 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from .models import DTYPES
+from .parser import USAGE_ERROR
 from .settings import EvalSettings
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; --help has the rest."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def run(prog: str, work: Callable[[Console], None]) -> int:
@@ -27,7 +21,7 @@ def run(prog: str, work: Callable[[Console], None]) -> int:
         work(console)
     except ValueError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
-        return 2
+        return USAGE_ERROR
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130

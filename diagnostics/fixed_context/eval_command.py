@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from .command import Parser, add_scoring_flags, run, say, scoring_settings
+from .command import add_scoring_flags, run, say, scoring_settings
+from .parser import Parser
 from .plan import make_plan
 from .schema import GAINS, metrics_file_schema, read_metrics
 from .scoring import evaluate

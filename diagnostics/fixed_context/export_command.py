@@ -9,10 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
-from .command import Parser, run, say
+from .command import run, say
 from .context_bank import Sample, build_bank, describe, write_bank
 from .debug_rollouts import read_debug_rollouts
 from .models import load_tokenizer
+from .parser import Parser
 from .sample_tables import read_contexts, read_local_engine, read_token_bank
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .command import Parser, add_scoring_flags, run, say, scoring_settings
+from .command import add_scoring_flags, run, say, scoring_settings
 from .eval_command import score
+from .parser import Parser
 
 METRICS = "fixed_context_metrics.parquet"
 

@@ -99,10 +99,3 @@ watch_teachers() {
     fi
   done
 }
-
-stop_teachers() {
-  local role
-  for role in "${!PROCESS_ID[@]}"; do
-    [[ $role != teacher-* ]] || stop_process "$role" || return 1
-  done
-}

@@ -63,6 +63,7 @@ def _attend(call):
         call.close()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        # An exception of the command ends this process as it would end Python: with its traceback and 1.
         os._exit(_run(words, environment, directory))
     # The command ends with the process that stands for it.
     threading.Thread(target=_end_with, args=(call, child), daemon=True).start()
@@ -97,11 +98,6 @@ def _run(words, environment, directory):
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        code = 1
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..parser import Parser
 from ..statistics.budget_plot import budget_rows, plot_budget, read_runs
 from ..statistics.tables import write_summary, write_tables
-from .cli import Parser, run_command
+from .cli import run_command
 
 
 def build_parser() -> Parser:

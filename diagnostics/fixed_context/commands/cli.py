@@ -9,16 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..statistics.gain import Columns, Settings
-
-USAGE_ERROR = 2
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; --help has the rest."""
-
-    def error(self, message: str):
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+from ..parser import USAGE_ERROR
+from ..statistics.settings import Columns, Settings
 
 
 def add_column_flags(parser: argparse.ArgumentParser) -> None:

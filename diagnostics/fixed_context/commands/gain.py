@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..parser import Parser
 from ..progress import phase
 from ..schema import KEY, read_metrics
 from ..statistics.analysis import PARTS, analyse, write_analysis
-from ..statistics.gain import Columns, Floats, GainTable, load_gains
+from ..statistics.gain import Floats, GainTable, load_gains
 from ..statistics.opd_measures import COLUMNS as MEASURED
-from .cli import Parser, add_column_flags, add_setting_flags, columns_of, run_command, settings_of, stderr_console
+from ..statistics.settings import Columns
+from .cli import add_column_flags, add_setting_flags, columns_of, run_command, settings_of, stderr_console
 
 OTHER = ("KLr", "KLr_union", *MEASURED)
 

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from ..parser import Parser
 from ..replay.bank_reader import bank_files
 from ..schema import read_metrics
 from ..statistics.bootstrap import Clusters
 from ..statistics.gain import Floats
 from ..statistics.opd_measures import COLUMNS, from_lists, position_rows, training_rows
 from ..statistics.tables import Row, write_summary, write_tables
-from .cli import Parser, add_setting_flags, named_paths, run_command, settings_of
+from .cli import add_setting_flags, named_paths, run_command, settings_of
 
 _LISTS = ("student_top_ids", "student_top_logps", "teacher_top_ids", "teacher_top_logps")
 

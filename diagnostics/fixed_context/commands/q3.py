@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..parser import Parser
 from ..statistics.gain import load_gains
 from ..statistics.reachability import COLUMNS, reachability_rows
 from ..statistics.tables import write_summary, write_tables
 from ..statistics.within_q3 import within_q3_rows
-from .cli import Parser, add_column_flags, add_setting_flags, columns_of, named_paths, run_command, settings_of
+from .cli import add_column_flags, add_setting_flags, columns_of, named_paths, run_command, settings_of
 from .gain import add_gain_inputs
 
 

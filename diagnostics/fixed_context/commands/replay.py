@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 from ta_opd import Options
 from ta_opd.options import add_arguments
 
+from ..parser import Parser
 from ..progress import phase
 from ..replay.bank_reader import BankRollout, bank_files, bank_options, metrics_rollout, read_rollouts
 from ..replay.mask_replay import jaccard_rows, parse_entries, position_rows, replay_bank, selector_rows
 from ..statistics.tables import write_summary, write_tables
-from .cli import Parser, run_command, stderr_console
+from .cli import run_command, stderr_console
 
 DEFAULT_METHODS = "teachability:0.10 entropy:0.10 teachability_entropy:0.10 tip:0.10 divergence:0.10 random:0.10"
 SELECTION = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..parser import Parser
 from ..progress import phase
 from ..statistics.gain import load_gains
 from ..statistics.support_audit import KS, agreement_rows, audit_rows
 from ..statistics.tables import write_summary, write_tables
 from .cli import (
-    Parser,
     add_column_flags,
     add_setting_flags,
     columns_of,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from ta_opd.selection import check_ratio
 
+from ..parser import Parser
 from ..progress import phase
 from ..statistics.bootstrap import Clusters
 from ..statistics.gain import load_gains
 from ..statistics.tables import Row, write_summary, write_tables
 from ..statistics.topn import RATIOS, top_rows
-from .cli import Parser, add_column_flags, add_setting_flags, columns_of, run_command, settings_of, stderr_console
+from .cli import add_column_flags, add_setting_flags, columns_of, run_command, settings_of, stderr_console
 
 FILE = "fixed_context_metrics.parquet"
 _SHOWN = (

@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from ..commands.cli import Parser, add_setting_flags, run_command, settings_of
+from ..commands.cli import add_setting_flags, run_command, settings_of
 from ..commands.topn import parse_ratios
+from ..parser import Parser
 from ..progress import phase
-from ..statistics.gain import Settings
+from ..statistics.settings import Settings
 from ..statistics.topn import RATIOS
 from .figures import all_plots, save_plot
 from .findings import findings

@@ -10,7 +10,8 @@ import polars as pl
 
 from ..baseline import check_comparable, match_rows, with_baseline
 from ..schema import KEY, read_metadata, read_metrics
-from ..statistics.gain import GainTable, Settings, gain_table
+from ..statistics.gain import GainTable, gain_table
+from ..statistics.settings import Settings
 
 
 @dataclass(frozen=True)

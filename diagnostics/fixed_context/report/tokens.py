@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from ta_opd.selection import budget
 
 from ..schema import KEY, QUADRANTS
-from ..statistics.gain import GainTable, Settings, unit_scores
+from ..statistics.gain import GainTable
+from ..statistics.settings import Settings
 from ..statistics.topn import select_all
+from ..statistics.unit_scores import unit_scores
 from .packing import NO_TEXT, StringTable, pack_bits, pack_half, pack_numbers
 from .scores import FIXED, SCORES
 from .source import Source

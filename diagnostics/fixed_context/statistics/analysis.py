@@ -16,12 +16,14 @@ import numpy as np
 from .bootstrap import Clusters, Estimate, correct
 from .buckets import bucket_rows
 from .controls import NullCheck, null_check, placebo_fits, shuffle_test
-from .gain import DEFAULTS, GAIN_MEASURES, Floats, GainTable, Settings, unit_scores
+from .gain import GAIN_MEASURES, Floats, GainTable
 from .opd_measures import position_rows
 from .q3_gap import METHODS, q3_gap
 from .regression import MODELS, Fit, fit, model_terms
 from .regression_to_mean import adjusted_fit, beyond_nulls, slopes
+from .settings import DEFAULTS, Settings
 from .tables import Row, write_summary, write_tables
+from .unit_scores import unit_scores
 
 TESTED = ("compatibility", "learnable", "incompatible", "gap", "gap_raw")
 """Terms of the regressions that are claims and share one correction for multiple tests; the others are controls."""

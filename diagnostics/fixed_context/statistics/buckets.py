@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from .bootstrap import Clusters, absent
-from .gain import Floats, GainTable, UnitScores
+from .gain import Floats, GainTable
 from .regression import standardised
+from .unit_scores import UnitScores
 
 BUCKETS = 10
 _ALWAYS = ("position", "teacher_entropy")

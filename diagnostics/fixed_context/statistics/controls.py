@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import Clusters, Estimate
-from .gain import Floats, GainTable, UnitScores
+from .gain import Floats, GainTable
 from .regression import Fit, build_design, fit, model_terms
+from .unit_scores import UnitScores
 
 NULL_TOLERANCE = 1e-4
 """Nats that scoring the same checkpoint twice may differ by at a token."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from ta_opd.selection import normalise
 
 from ..baseline import SAME, check_comparable, with_baseline
 from ..schema import read_metadata, read_metrics
+from .settings import DEFAULT_COLUMNS, DEFAULTS, Columns, Settings
 
 RELATIVE_FLOOR = 0.01
 """Nats added to both divergences of the relative gain, so that a token with nothing to learn has none."""
@@ -33,57 +33,6 @@ GAIN_MEASURES = ("absolute", "relative", "winsorised")
 _WITHOUT_K = ("prefix_ema",)
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the analyses have in common; the flags of the same names. Raises ValueError on a value out of range."""
-
-    q_low: float = 0.05
-    q_high: float = 0.95
-    h_quantile: float = 0.5
-    d_quantile: float = 0.5
-    low_c_quantile: float = 1 / 3
-    high_c_quantile: float = 2 / 3
-    winsor_low: float = 0.01
-    winsor_high: float = 0.99
-    use_quadrant: bool = False
-    bootstrap: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for low, high in (("q_low", "q_high"), ("low_c_quantile", "high_c_quantile"), ("winsor_low", "winsor_high")):
-            a, b = getattr(self, low), getattr(self, high)
-            if not 0 <= a < b <= 1:
-                raise ValueError(f"{_flag(low)} {a} and {_flag(high)} {b} must satisfy 0 <= low < high <= 1")
-        for name in ("h_quantile", "d_quantile"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{_flag(name)} {getattr(self, name)} is outside 0..1 (both excluded)")
-        if self.bootstrap < 1:
-            raise ValueError(f"--bootstrap {self.bootstrap} must be 1 or more")
-
-
-DEFAULTS = Settings()
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of the file are what; names of baseline columns without base_."""
-
-    gain: str = "G_KLf"
-    h: str = "Hs"
-    d: str = "KLf_union"
-    c: str = "Cmass_exact"
-    ht: str = "Ht"
-    position: str = "pos_norm"
-    group: str = "prompt_id"
-
-
-DEFAULT_COLUMNS = Columns()
 
 
 @dataclass(frozen=True)
@@ -282,50 +231,10 @@ def _q3_of_file(frame: pl.DataFrame, resolve, where: str) -> NDArray[np.bool_]:
     if missing := [name for name in names if name not in frame.columns]:
         raise ValueError(f"{where}: --use-quadrant needs {', '.join(missing)}")
     h, d = (_number(frame, name, where) for name in names)
-    return (h < _quantile(h, 0.5)) & (d >= _quantile(d, 0.5))
+    return (h < quantile(h, 0.5)) & (d >= quantile(d, 0.5))
 
 
-@dataclass(frozen=True)
-class UnitScores:
-    """Scores on [0, 1], float64 [N], over the tokens of the table (eq 11): h, d, c, learnable = d c, incompatible =
-    d (1 - c); in_q3: bool [N], low entropy and high disagreement. constant: names of raw scores without spread."""
-
-    h: Floats
-    d: Floats
-    c: Floats
-    learnable: Floats
-    incompatible: Floats
-    in_q3: NDArray[np.bool_]
-    constant: tuple[str, ...]
-
-
-def unit_scores(
-    table: GainTable,
-    settings: Settings = DEFAULTS,
-    k: int | None = None,
-    definition: str = "mass",
-    disagreement: Floats | None = None,
-) -> UnitScores:
-    """Normalised scores at one K and definition of support. disagreement: [N] in place of D, such as an independent
-    measure. Raises ValueError where the table has no such K or definition."""
-    k = table.topk if k is None else k
-    if disagreement is None and k not in table.disagreement:
-        raise ValueError(f"{table.name}: no column of D at K = {k}; there: {', '.join(map(str, table.ks))}")
-    if (definition, k) not in table.support:
-        raise ValueError(f"{table.name}: no column of support {definition} at K = {k}")
-    d_raw = table.disagreement[k] if disagreement is None else disagreement
-    raw = {"H": table.entropy, "D": d_raw, "C": table.support[definition, k]}
-    units = {
-        n: normalise(v.astype(np.float32), None, "batch_quantile", settings.q_low, settings.q_high)
-        for n, v in raw.items()
-    }
-    h, d, c = (units[n].values.astype(np.float64) for n in "HDC")
-    in_q3 = table.in_q3
-    if in_q3 is None:
-        in_q3 = (h < _quantile(h, settings.h_quantile)) & (d >= _quantile(d, settings.d_quantile))
-    return UnitScores(h, d, c, d * c, d * (1 - c), in_q3, tuple(n for n in "HDC" if units[n].degenerate))
-
-
-def _quantile(values: Floats, q: float) -> float:
+def quantile(values: Floats, q: float) -> float:
+    """Over the numbers that are known; NaN where none is."""
     known = values[np.isfinite(values)]
     return float(np.quantile(known, q)) if len(known) else np.nan

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bootstrap import Clusters, Estimate, absent
-from .gain import DEFAULTS, Floats, GainTable, Settings, UnitScores
+from .gain import Floats, GainTable
 from .matching import CALIPER, Match, adjusted_difference, balance, matched_difference, nearest_neighbours
+from .settings import DEFAULTS, Settings
+from .unit_scores import UnitScores
 
 METHODS = ("bootstrap", "matched", "matched_adjusted")
 LEAST_TOKENS = 2

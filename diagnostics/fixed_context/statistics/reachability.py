@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .bootstrap import Clusters, absent
-from .gain import DEFAULTS, GainTable, Settings, unit_scores
+from .gain import GainTable
+from .settings import DEFAULTS, Settings
 from .tables import Row
+from .unit_scores import unit_scores
 
 COLUMNS = ("reach_t1",)
 GROUPS = ("all", "Q1_highH_highD", "Q2_highH_lowD", "Q3_lowH_highD", "Q4_lowH_lowD")

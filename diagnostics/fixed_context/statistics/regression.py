@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bootstrap import Clusters, Estimate, Floats, absent, estimate_t
-from .gain import GainTable, UnitScores
+from .gain import GainTable
+from .unit_scores import UnitScores
 
 MODELS = {
     "compatibility": (
@@ -58,14 +59,13 @@ class Fit:
     """A regression; coefficients is empty where it could not be made, and note says why.
 
     gap, gap_raw: beta_L - beta_I, standardised and in nats per unit of normalised D; None without both kinds.
-    gap_wald_p: of the standardised gap, from the cluster-robust covariance. left_out: controls that are constant.
+    left_out: controls that are constant.
     """
 
     model: str
     coefficients: tuple[Coefficient, ...]
     gap: Estimate | None
     gap_raw: Estimate | None
-    gap_wald_p: float | None
     r_squared: float | None
     tokens: int
     prompts: int
@@ -144,7 +144,6 @@ def fit(model: str, terms: dict[str, Floats], gain: Floats, clusters: Clusters) 
         coefficients,
         gap,
         gap_raw,
-        solved.contrast_p(gaps[0]) if both else None,
         solved.r_squared,
         len(gain),
         clusters.count,
@@ -164,12 +163,12 @@ def gap_contrast(design: Design, standardised: bool) -> Floats:
 
 def _no_fit(model: str, terms: dict[str, Floats], clusters: Clusters, note: str) -> Fit:
     gap = absent(note, len(clusters), clusters.count) if _both_kinds(terms) else None
-    return Fit(model, (), gap, gap, None, None, len(clusters), clusters.count, (), note)
+    return Fit(model, (), gap, gap, None, len(clusters), clusters.count, (), note)
 
 
 @dataclass(frozen=True)
 class RobustOLS:
-    """[P + 1] each, the constant first: beta, se, t, p, low, high; covariance [P + 1, P + 1]; df: G - 1."""
+    """[P + 1] each, the constant first: beta, se, t, p, low, high, with G - 1 degrees of freedom."""
 
     beta: Floats
     se: Floats
@@ -177,15 +176,10 @@ class RobustOLS:
     p: Floats
     low: Floats
     high: Floats
-    covariance: Floats
     r_squared: float
-    result: object
 
     def __getitem__(self, rows: slice) -> list[Floats]:
         return [self.beta, self.se, self.t, self.p, self.low, self.high][rows]
-
-    def contrast_p(self, weights: Floats) -> float:
-        return float(self.result.t_test(weights).pvalue)
 
 
 def cluster_ols(x: Floats, y: Floats, codes: NDArray) -> RobustOLS:
@@ -201,9 +195,7 @@ def cluster_ols(x: Floats, y: Floats, codes: NDArray) -> RobustOLS:
         result.pvalues,
         interval[:, 0],
         interval[:, 1],
-        result.cov_params(),
         float(result.rsquared),
-        result,
     )
 
 

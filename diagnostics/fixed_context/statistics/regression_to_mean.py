@@ -40,8 +40,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import Clusters, Estimate
-from .gain import Floats, GainTable, UnitScores
+from .gain import Floats, GainTable
 from .regression import Fit, bootstrap_coefficients, build_design, fit, gap_contrast, model_terms, standardised
+from .unit_scores import UnitScores
 
 NULLS = ("uniform", "linear", "function")
 BINS = 20

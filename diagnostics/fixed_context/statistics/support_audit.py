@@ -11,10 +11,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from .bootstrap import Clusters, correct
-from .gain import DEFAULTS, SUPPORT, GainTable, Settings, unit_scores
+from .gain import SUPPORT, GainTable
 from .q3_gap import METHODS, q3_gap
 from .regression import fit, model_terms
+from .settings import DEFAULTS, Settings
 from .tables import Row
+from .unit_scores import unit_scores
 
 KS = (8, 16, 32)
 QUANTITIES = ("compatibility", "gap", "gap_raw", *(f"q3_{method}" for method in METHODS))

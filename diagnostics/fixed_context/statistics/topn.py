@@ -20,8 +20,10 @@ from ta_opd.selection import budget, random_keys, select_ranked
 
 from ..replay.selector_replay import StoredTokens, token_scores_of
 from .bootstrap import Clusters, correct
-from .gain import DEFAULTS, Floats, GainTable, Settings, unit_scores
+from .gain import Floats, GainTable
+from .settings import DEFAULTS, Settings
 from .tables import Row
+from .unit_scores import unit_scores
 
 RATIOS = (0.01, 0.03, 0.05, 0.10)
 

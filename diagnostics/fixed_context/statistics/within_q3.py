@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from .bootstrap import Clusters, absent, correct
-from .gain import DEFAULTS, Floats, GainTable, Settings, UnitScores, unit_scores
+from .gain import Floats, GainTable
 from .q3_gap import METHODS, q3_gap
 from .regression import fit, standardised
+from .settings import DEFAULTS, Settings
 from .tables import Row
+from .unit_scores import UnitScores, unit_scores
 
 PARTS = 4
 MEASURES = ("absolute", "winsorised")

@@ -7,7 +7,8 @@ from fixed_context.report.page import Page
 from fixed_context.report.source import Source
 from fixed_context.report.tokens import token_view
 from fixed_context.schema import write_parquet
-from fixed_context.statistics.gain import Settings, gain_table
+from fixed_context.statistics.gain import gain_table
+from fixed_context.statistics.settings import Settings
 
 from ..statistics.planted import planted_frame
 

@@ -7,7 +7,7 @@ import pytest
 from fixed_context.context_bank import Sample, build_bank, write_bank
 from fixed_context.report.command import main
 from fixed_context.report.source import read_source
-from fixed_context.statistics.gain import Settings
+from fixed_context.statistics.settings import Settings
 
 from .report_files import METADATA, metrics_frame, write_metrics
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 from fixed_context.report.tokens import token_view
-from fixed_context.statistics.gain import unit_scores
 from fixed_context.statistics.topn import select_all
+from fixed_context.statistics.unit_scores import unit_scores
 
 from .report_files import WORDS, metrics_frame, source_of, text_of
 

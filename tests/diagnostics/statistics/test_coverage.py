@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from fixed_context.statistics.bootstrap import Clusters
-from fixed_context.statistics.gain import gain_table, unit_scores
+from fixed_context.statistics.gain import gain_table
 from fixed_context.statistics.regression import fit, model_terms
+from fixed_context.statistics.unit_scores import unit_scores
 
 from .planted import planted_frame
 

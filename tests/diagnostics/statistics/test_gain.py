@@ -4,7 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 from fixed_context.schema import write_parquet
-from fixed_context.statistics.gain import Columns, Settings, gain_measures, gain_table, load_gains, unit_scores
+from fixed_context.statistics.gain import gain_measures, gain_table, load_gains
+from fixed_context.statistics.settings import Columns, Settings
+from fixed_context.statistics.unit_scores import unit_scores
 
 from .planted import planted_frame
 

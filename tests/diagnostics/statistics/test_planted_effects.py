@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from fixed_context.statistics.analysis import analyse, summary, write_analysis
-from fixed_context.statistics.gain import Settings, gain_table, unit_scores
+from fixed_context.statistics.gain import gain_table
+from fixed_context.statistics.settings import Settings
+from fixed_context.statistics.unit_scores import unit_scores
 
 from .planted import planted_frame
 

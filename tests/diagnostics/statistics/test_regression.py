@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fixed_context.statistics.bootstrap import Clusters
-from fixed_context.statistics.gain import Settings, gain_table, unit_scores
+from fixed_context.statistics.gain import gain_table
 from fixed_context.statistics.regression import (
     bootstrap_coefficients,
     bootstrap_contrasts,
@@ -13,6 +13,8 @@ from fixed_context.statistics.regression import (
     gap_contrast,
     model_terms,
 )
+from fixed_context.statistics.settings import Settings
+from fixed_context.statistics.unit_scores import unit_scores
 
 from .planted import planted_frame
 

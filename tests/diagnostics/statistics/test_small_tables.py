@@ -8,11 +8,13 @@ import pytest
 from fixed_context.statistics.bootstrap import Clusters
 from fixed_context.statistics.buckets import bucket_rows, residuals
 from fixed_context.statistics.budget_plot import budget_rows, plot_budget, read_runs
-from fixed_context.statistics.gain import Settings, gain_table, unit_scores
+from fixed_context.statistics.gain import gain_table
 from fixed_context.statistics.opd_measures import from_lists, position_rows
 from fixed_context.statistics.reachability import reachability_rows
+from fixed_context.statistics.settings import Settings
 from fixed_context.statistics.support_audit import agreement_rows, audit_rows
 from fixed_context.statistics.tables import write_summary, write_tables
+from fixed_context.statistics.unit_scores import unit_scores
 from fixed_context.statistics.within_q3 import within_q3_rows
 
 from .planted import planted_frame

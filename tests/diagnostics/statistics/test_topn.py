@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 from fixed_context.statistics.bootstrap import Clusters
-from fixed_context.statistics.gain import Settings, gain_table
+from fixed_context.statistics.gain import gain_table
+from fixed_context.statistics.settings import Settings
 from fixed_context.statistics.topn import select_all, top_rows
 from ta_opd.methods import SELECTORS
 
