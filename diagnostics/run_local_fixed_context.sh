@@ -4,15 +4,16 @@
 #   OUT=out/fixed-context diagnostics/run_local_fixed_context.sh
 #   OUT=out/gsm8k PROMPTS=gsm8k/train.jsonl diagnostics/run_local_fixed_context.sh    # an interrupted run goes on
 #
-# METHODS  entries method:ratio; a report of each      PYTHON     (python3)
-# SEED     of the distillation runs (0)                BOOTSTRAP  replicates over prompts (1000)
-# TOPK     K (16); EXTRA_TOPK: more Ks (8,32)          ARGS       more flags of local_engine, words
+# METHODS  entries method:ratio, a report of each (pure_opd:1.00 teachability:0.10)
+# SEED     of the distillation runs (0)            BOOTSTRAP  replicates over prompts (1000)
+# TOPK     K (16); EXTRA_TOPK: more Ks (8,32)      ARGS       more flags of local_engine, words
+# JOBS     steps at a time after training (2)      PYTHON     (python3)
 # DRY_RUN  1: print every command, run nothing
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib/chain.sh"
 
 PYTHON=${PYTHON:-python3}
-METHODS=${METHODS:-pure_opd:1.00 teachability:0.10 entropy:0.10 random:0.10}
+METHODS=${METHODS:-pure_opd:1.00 teachability:0.10}
 SEED=${SEED:-0}
 TOPK=${TOPK:-16}
 EXTRA_TOPK=${EXTRA_TOPK-8,32}
@@ -26,6 +27,7 @@ check() {
   [[ $SEED =~ ^[0-9]+$ ]] || die "SEED $SEED must be a whole number"
   [[ $TOPK =~ ^[1-9][0-9]*$ ]] || die "TOPK $TOPK must be a whole number above 0"
   [[ $BOOTSTRAP =~ ^[1-9][0-9]*$ ]] || die "BOOTSTRAP $BOOTSTRAP must be a whole number above 0"
+  [[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "JOBS $JOBS must be a whole number above 0"
   type -P "$PYTHON" >/dev/null || die "PYTHON $PYTHON is not a command"
 }
 
@@ -64,12 +66,13 @@ main() {
   step "student before training" "$OUT/before/metrics.parquet" "${score[@]}" \
     --student "$engine/models/student" --output "$OUT/before/metrics.parquet"
   NULL_METRICS=$OUT/before/again.parquet
-  step "student before training, again: the null check" "$NULL_METRICS" "${score[@]}" \
+  begin "student before training, again: the null check" "$NULL_METRICS" "${score[@]}" \
     --student "$engine/models/student" --baseline-metrics "$OUT/before/metrics.parquet" --output "$NULL_METRICS"
   for name in "${RUNS[@]}"; do
-    step "student after $name" "$(metrics_of "$name")" "${score[@]}" --student "$engine/models/$name" \
+    begin "student after $name" "$(metrics_of "$name")" "${score[@]}" --student "$engine/models/$name" \
       --baseline-metrics "$OUT/before/metrics.parquet" --output "$(metrics_of "$name")"
   done
+  finish
   analyse_all "$OUT/contexts.parquet" "$OUT/before/metrics.parquet"
   is_on "${DRY_RUN:-0}" || say_what_to_open
 }

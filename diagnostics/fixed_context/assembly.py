@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import feather
 from ta_opd.files import atomic_path
 
 from .baseline import append_baseline
@@ -47,7 +48,7 @@ def assemble(plan: Plan, parts: list[Path]) -> None:
 
 def _axes(parts: list[Path]) -> dict[str, np.ndarray]:
     names = ["Hs", "KLf_union", "Cmass_exact", "Cmass_topk", "loss_mask"]
-    whole = pa.concat_tables([pq.read_table(path, columns=names) for path in parts])
+    whole = pa.concat_tables([feather.read_table(path, columns=names, memory_map=False) for path in parts])
     entropy, disagreement, exact, bound = (whole[name].to_numpy() for name in names[:4])
     compatibility = np.where(np.isnan(exact), bound, exact)
     return file_axes(entropy, disagreement, compatibility, whole["loss_mask"].to_numpy() != 0)
@@ -57,7 +58,7 @@ def _groups(parts: list[Path]) -> Iterator[pa.Table]:
     """Consecutive shards together, ROW_GROUP rows or more."""
     held: list[pa.Table] = []
     for path in parts:
-        held.append(pq.read_table(path))
+        held.append(feather.read_table(path, memory_map=False))
         if sum(map(len, held)) >= ROW_GROUP:
             yield pa.concat_tables(held).replace_schema_metadata(None)
             held = []

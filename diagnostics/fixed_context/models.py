@@ -130,6 +130,10 @@ class ScoringModel:
         )
         self._check_head()
 
+    @property
+    def parameters(self) -> int:
+        return sum(values.numel() for values in self._model.parameters())
+
     @torch.no_grad()
     def hidden_rows(self, contexts: Sequence[Context], batch_tokens: int) -> Tensor:
         """[N, H] on the head's device, in the contexts' order: row t of a context predicts its response token t."""

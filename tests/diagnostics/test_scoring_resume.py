@@ -8,9 +8,12 @@ import time
 
 import polars as pl
 import pytest
-from fixed_context import contexts, scoring
+import torch
+from fixed_context import contexts
 from fixed_context.context_bank import build_bank
 from fixed_context.schema import read_metrics
+from fixed_context.shard_rows import ShardScorer
+from fixed_context.side_by_side import side_by_side, workers_of
 
 from .tiny_pair import run, samples, save_bank, score
 
@@ -23,7 +26,7 @@ def small_shards(monkeypatch):
 
 def interrupt_after(monkeypatch, count):
     """Fail as a kill does, at the `count`-th shard that is scored."""
-    calls, whole = [], scoring._dense_rows
+    calls, whole = [], ShardScorer.columns
 
     def fail(*arguments):
         calls.append(1)
@@ -31,7 +34,7 @@ def interrupt_after(monkeypatch, count):
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(scoring, "_dense_rows", fail)
+    monkeypatch.setattr(ShardScorer, "columns", fail)
     return calls
 
 
@@ -55,6 +58,38 @@ def test_a_resumed_run_writes_the_identical_file_and_repeats_nothing(
     assert not list(tmp_path.glob(".killed*"))
 
 
+def test_shards_side_by_side_end_in_the_identical_file(small_shards, bank, student, teacher, tmp_path):
+    begun = torch.get_num_threads()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        cache = ("--teacher-cache", str(tmp_path / f"cache{threads}"))
+        score(bank, student, teacher, tmp_path / f"{threads}.parquet", "--topk", "4", *cache)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(begun)
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "3.parquet").read_bytes()
+
+
+def test_what_fails_in_a_thread_ends_the_run_and_begins_no_more():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 3:
+            raise ValueError("shard 3")
+        time.sleep(0.01)
+        return number
+
+    with pytest.raises(ValueError, match="shard 3"):
+        list(side_by_side(work, range(100), 2))
+    assert len(begun) < 20
+    assert list(side_by_side(lambda number: number, range(5), 3)) == [0, 1, 2, 3, 4]
+
+
+def test_large_models_and_devices_score_a_shard_at_a_time():
+    assert workers_of("cuda:0", 1000) == workers_of("cpu", 10**9) == 1
+    assert workers_of("cpu", 1000) == min(torch.get_num_threads(), 4)
+
+
 def test_other_settings_do_not_meet_unfinished_scores(small_shards, monkeypatch, bank, student, teacher, tmp_path):
     output = tmp_path / "m.parquet"
     with monkeypatch.context() as patch:
@@ -67,10 +102,10 @@ def test_other_settings_do_not_meet_unfinished_scores(small_shards, monkeypatch,
 def test_a_run_killed_by_the_system_goes_on_where_it_was(bank, student, teacher, tmp_path):
     """kill -9 of a real process, while it writes; the shards are slowed down so that it is met in the middle."""
     program = (
-        "import sys, time; from fixed_context import contexts, scoring; contexts.SHARD_TOKENS = 12\n"
-        "whole = scoring._dense_rows\n"
+        "import sys, time; from fixed_context import contexts, shard_rows; contexts.SHARD_TOKENS = 12\n"
+        "whole = shard_rows.ShardScorer.columns\n"
         "def slow(*a):\n    time.sleep(0.2)\n    return whole(*a)\n"
-        "scoring._dense_rows = slow\n"
+        "shard_rows.ShardScorer.columns = slow\n"
         "from fixed_context.eval_command import main; raise SystemExit(main())"
     )
     output = tmp_path / "m.parquet"
@@ -78,7 +113,7 @@ def test_a_run_killed_by_the_system_goes_on_where_it_was(bank, student, teacher,
     command = [sys.executable, "-c", program, *map(str, flags)]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".m.parquet.*.parts/shard_000001.parquet")):
+    while not list(tmp_path.glob(".m.parquet.*.parts/shard_000001.*")):
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read().decode()
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
