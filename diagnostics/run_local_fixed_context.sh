@@ -48,7 +48,7 @@ main() {
   local engine prompts=() extra=() score name
   check "$@"
   name_runs
-  OUT=${OUT%/} engine=${OUT%/}/engine TOKENIZER=${OUT%/}/engine/models/student
+  OUT=${OUT%/} engine=${OUT%/}/engine TOKENIZER=${OUT%/}/engine/models/student K=$TOPK
   STEPS=$((4 + ${#RUNS[@]} * (1 + ANALYSIS_STEPS_EACH) + ANALYSIS_STEPS))
   [[ -z ${PROMPTS:-} ]] || prompts=(--prompts "$PROMPTS")
   read -ra extra <<<"${ARGS:-}"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the fixed-context drivers share: steps that are skipped once they are done, progress, the analyses of every run.
 #
-# Read of the sourcing script: OUT, PYTHON, RUNS (names), STEPS, BOOTSTRAP, TOKENIZER, NULL_METRICS, JOBS, DRY_RUN.
+# Read of the sourcing script: OUT, PYTHON, RUNS (names), STEPS, K, BOOTSTRAP, TOKENIZER, NULL_METRICS, JOBS, DRY_RUN.
 
 if ((BASH_VERSINFO[0] < 5)); then
   echo "${0##*/}: error: bash $BASH_VERSION is too old; 5.0 or later is needed" >&2
@@ -143,8 +143,8 @@ time_left() {
 
 tool() { TOOL_WORDS=(env "PYTHONPATH=$(python_path)" "$PYTHON" "$REPO/tools/$1.py"); }
 
-ANALYSIS_STEPS_EACH=2
-ANALYSIS_STEPS=3
+ANALYSIS_STEPS_EACH=4
+ANALYSIS_STEPS=4
 
 metrics_of() { printf '%s/after/%s/fixed_context_metrics.parquet' "$OUT" "$1"; }
 
@@ -161,6 +161,13 @@ analyse_all() {
     tool analyze_fixed_context_gain
     begin "gain of $name" "$OUT/analysis/gain/$name/summary.json" "${TOOL_WORDS[@]}" \
       --input "$(metrics_of "$name")" --bootstrap "$BOOTSTRAP" "${null[@]}" --output-dir "$OUT/analysis/gain/$name"
+    tool analyze_within_q3_teachability
+    begin "within Q3, $name" "$OUT/analysis/within_q3/$name/summary.json" "${TOOL_WORDS[@]}" \
+      --input "$K:$(metrics_of "$name")" --bootstrap "$BOOTSTRAP" --output-dir "$OUT/analysis/within_q3/$name"
+    tool q3_reachability
+    begin "reach of the teacher's first choice, $name" "$OUT/analysis/reachability/$name/summary.json" \
+      "${TOOL_WORDS[@]}" --input "$(metrics_of "$name")" --bootstrap "$BOOTSTRAP" \
+      --output-dir "$OUT/analysis/reachability/$name"
   done
   tool matched_fixed_context_topn
   begin "selectors at the same n" "$OUT/analysis/topn/summary.json" "${TOOL_WORDS[@]}" \
@@ -171,13 +178,18 @@ analyse_all() {
   tool opd_measures
   begin "agreement over training" "$OUT/analysis/measures/summary.json" "${TOOL_WORDS[@]}" \
     "${checkpoints[@]}" --bootstrap "$BOOTSTRAP" --output-dir "$OUT/analysis/measures"
+  tool replay_masks
+  begin "what each selector keeps" "$OUT/analysis/replay/summary.json" "${TOOL_WORDS[@]}" \
+    --input "$before" --output-dir "$OUT/analysis/replay"
+  finish
   for name in "${RUNS[@]}"; do
     tool fixed_context_report
     begin "report of $name" "$OUT/report/$name/report.html" "${TOOL_WORDS[@]}" \
       --input "$(metrics_of "$name")" --before "$before" --context-bank "$contexts" --dataset "$name" \
       --tokenizer "$TOKENIZER" --title "Which teacher signals $name learned" \
-      --analysis "$OUT/analysis/gain/$name" --analysis "$OUT/analysis/topn" --analysis "$OUT/analysis/support" \
-      --analysis "$OUT/analysis/measures" --output-dir "$OUT/report/$name"
+      --analysis "$OUT/analysis/gain/$name" --analysis "$OUT/analysis/within_q3/$name" \
+      --analysis "$OUT/analysis/reachability/$name" --analysis "$OUT/analysis/topn" --analysis "$OUT/analysis/support" \
+      --analysis "$OUT/analysis/measures" --analysis "$OUT/analysis/replay" --output-dir "$OUT/report/$name"
   done
   finish
 }
