@@ -66,8 +66,9 @@ class Question:
                 asked["return_flat_raw_top_logprobs"] = True
             if self.wire in ("auto", "base64"):
                 asked["return_flat_raw_top_logprobs_b64"] = True
-        if len(self.asked_ids):
-            asked["token_ids_logprob"] = self.asked_ids.tolist()
+        if self.student_ids is not None:
+            # A server dies of a batch in which only some ask for ids (sgl-project/sglang#34719).
+            asked["token_ids_logprob"] = self.asked_ids.tolist() or [0]
         if self.images:
             asked["image_data"] = list(self.images)
         return msgspec.json.encode(asked)

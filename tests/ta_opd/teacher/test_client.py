@@ -70,9 +70,9 @@ def test_a_union_that_is_too_large(overflow):
             assert not teacher.payloads
             return
         assert_right(signal, request, teacher)
-        asked = {"fallback": [], "truncate": [3, 5]}[overflow]
-        assert teacher.payloads[0].get("token_ids_logprob", []) == asked
-        assert (np.isfinite(signal.on_student) == np.isin(student, asked)).all()
+        kept = {"fallback": [], "truncate": [3, 5]}[overflow]
+        assert teacher.payloads[0]["token_ids_logprob"] == (kept or [0])  # a server dies where only some ask for ids
+        assert (np.isfinite(signal.on_student) == np.isin(student, kept)).all()
 
     with_teachers(scenario, FakeTeacher(), exact_cmass_max_union=2, exact_cmass_overflow=overflow)
 
