@@ -13,6 +13,7 @@ from rich.console import Console
 
 from .command import add_scoring_flags, run, say, scoring_settings
 from .eval_command import score
+from .models import local_folder
 from .parser import Parser
 
 METRICS = "fixed_context_metrics.parquet"
@@ -25,7 +26,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--checkpoint-root", type=Path, required=True, help="folder of the iterations: slime's --save")
     parser.add_argument("--iteration", default="latest", help="latest, release or a number (default: %(default)s)")
-    parser.add_argument("--origin-hf-dir", type=Path, required=True, help="the model the student began as")
+    parser.add_argument("--origin-hf-dir", required=True, help="the model the student began as: a folder or hub name")
     parser.add_argument("--teacher-hf-dir", required=True, help="the teacher, or /generate URLs of SGLang servers")
     parser.add_argument("--output-dir", type=Path, required=True, help="metrics, and the converted model as hf_N")
     parser.add_argument("--parallel-convert", action="store_true", help="slime's converter of several processes")
@@ -53,7 +54,8 @@ def convert_and_score(arguments: argparse.Namespace, converter: Path, console: C
         iteration = latest_iteration(arguments.checkpoint_root)
     model = arguments.output_dir / f"hf_{iteration}"
     settings = scoring_settings(arguments, str(model), arguments.teacher_hf_dir, arguments.output_dir / METRICS)
-    command = _command(arguments, converter, iteration, model)
+    origin = arguments.origin_hf_dir if arguments.dry_run else local_folder("--origin-hf-dir", arguments.origin_hf_dir)
+    command = _command(arguments, origin, converter, iteration, model)
     wanted = arguments.force_convert or not model.is_dir()
     if arguments.dry_run:
         say(console, shlex.join(command) if wanted else f"# {model} is converted already")
@@ -76,11 +78,11 @@ def latest_iteration(root: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _command(arguments: argparse.Namespace, converter: Path, iteration: str, model: Path) -> list[str]:
+def _command(arguments: argparse.Namespace, origin: str | Path, converter: Path, iteration: str, model: Path) -> list[str]:
     given = {
         "--checkpoint-root": arguments.checkpoint_root,
         "--iteration": iteration,
-        "--origin-hf-dir": arguments.origin_hf_dir,
+        "--origin-hf-dir": origin,
         "--output-dir": model,
         "--slime-dir": arguments.slime_dir,
         "--megatron-dir": arguments.megatron_dir,

@@ -69,7 +69,7 @@ class ModelFiles:
     def of(role: str, path: str | Path, dtype: str = "auto", trust_remote_code: bool = False) -> ModelFiles:
         """role: "student" or "teacher". dtype: one of DTYPES; auto is the type it was saved in. Raises ValueError,
         naming the flag, for what is no model."""
-        path = _local(role, path)
+        path = local_folder(f"--{role}", path)
         try:
             config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         except (ValueError, OSError, KeyError) as error:
@@ -194,9 +194,9 @@ def load_tokenizer(flag: str, path: str | Path, trust_remote_code: bool = False)
             raise ValueError(f"{flag} {path}: no tokenizer that can be read ({_first_line(error)})") from error
 
 
-def _local(role: str, path: str | Path) -> Path:
-    """The directory itself, or a hub name's snapshot."""
-    _check_name(f"--{role}", path)
+def local_folder(flag: str, path: str | Path) -> Path:
+    """The directory itself, or a hub name's snapshot. Raises ValueError, naming the flag, where it is neither."""
+    _check_name(flag, path)
     if Path(path).is_dir():
         return Path(path)
     from huggingface_hub import snapshot_download
@@ -205,7 +205,7 @@ def _local(role: str, path: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(path), allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"--{role} {path}: neither a directory nor a hub's ({_first_line(error)})") from error
+        raise ValueError(f"{flag} {path}: neither a directory nor a hub's ({_first_line(error)})") from error
 
 
 def _check_name(flag: str, path: str | Path) -> None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 FEW_CLUSTERS = 10
+LEAST_CLUSTERS = 5
+"""Prompts without which there is no interval, no p and no regression."""
 LEVEL = 0.95
 _MOST_UNDEFINED = 0.05
 
@@ -25,7 +27,9 @@ Floats = NDArray[np.float64]
 class Estimate:
     """A number, its interval and its test against 0; None where there is none, and note says why.
 
-    low, high: 95%. se: standard error from the bootstrap. p: two-sided, t of value / se with G - 1 degrees of freedom.
+    low, high: 95%. se: standard error. p: two-sided, from the replicates that the interval is from, so that it is below
+    0.05 where the interval leaves 0 out; where all of them lie on one side, t of value / se with G - 1 degrees of
+    freedom tells how small it is.
     tokens, prompts: what it was computed on.
     """
 
@@ -117,36 +121,55 @@ class Clusters:
 
 def estimate(value: float, replicates: Floats, tokens: int, prompts: int) -> Estimate:
     """Expanded percentile interval (Hesterberg 2015, section 5): the plain one is too narrow with few clusters."""
-    if prompts < 2:
-        return Estimate(value, tokens=tokens, prompts=prompts, note="one prompt: no cluster bootstrap, no interval")
-    defined = replicates[np.isfinite(replicates)]
-    if note := _undefined(replicates, defined):
+    if note := too_few(prompts) or _undefined(replicates):
         return Estimate(value, tokens=tokens, prompts=prompts, note=note)
-    tail = float(stats.norm.cdf(math.sqrt(prompts / (prompts - 1)) * stats.t.ppf((1 - LEVEL) / 2, prompts - 1)))
+    defined = replicates[np.isfinite(replicates)]
+    expansion = math.sqrt(prompts / (prompts - 1))
+    tail = float(stats.norm.cdf(expansion * stats.t.ppf((1 - LEVEL) / 2, prompts - 1)))
     low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
     se = float(defined.std(ddof=1))
-    return Estimate(value, low, high, se, p_value(value, se, prompts), tokens, prompts, reliability(prompts))
+    side, share = _smaller_side(defined, 0.0)
+    p = _p(side, float(2 * stats.t.cdf(stats.norm.ppf(share) / expansion, prompts - 1)), value, se, prompts)
+    return Estimate(value, low, high, se, p, tokens, prompts, reliability(prompts))
 
 
 def estimate_t(value: float, se: float, t: Floats, tokens: int, prompts: int) -> Estimate:
     """Bootstrap-t interval from a value, its standard error and the replicates' t [R] (NaN: not defined)."""
-    defined = t[np.isfinite(t)]
-    if note := _undefined(t, defined):
+    if note := too_few(prompts) or _undefined(t):
         return Estimate(value, tokens=tokens, prompts=prompts, note=note)
+    defined = t[np.isfinite(t)]
     low, high = (float(q) for q in np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    p = p_value(value, se, prompts)
+    side, share = _smaller_side(defined, value / se if se > 0 else 0.0)
+    p = _p(side, 2 * share, value, se, prompts)
     return Estimate(value, value - high * se, value - low * se, se, p, tokens, prompts, reliability(prompts))
 
 
-def _undefined(replicates: Floats, defined: Floats) -> str:
-    if len(defined) >= 2 and len(defined) >= (1 - _MOST_UNDEFINED) * len(replicates):
+def _smaller_side(replicates: Floats, point: float) -> tuple[int, float]:
+    """Replicates on the side of point that has fewer, and their share with the observed one among them, at most 0.5."""
+    side = min(np.count_nonzero(replicates <= point), np.count_nonzero(replicates >= point))
+    return int(side), min((1 + side) / (1 + len(replicates)), 0.5)
+
+
+def _p(side: int, counted: float, value: float, se: float, prompts: int) -> float | None:
+    """counted, or less where no replicate is on the other side; None where nothing varies."""
+    if se <= 1e-12 * max(1.0, abs(value)):
+        return None
+    return counted if side else min(counted, float(2 * stats.t.sf(abs(value) / se, prompts - 1)))
+
+
+def _undefined(replicates: Floats) -> str:
+    defined = int(np.isfinite(replicates).sum())
+    if defined >= 2 and defined >= (1 - _MOST_UNDEFINED) * len(replicates):
         return ""
-    return f"not defined in {len(replicates) - len(defined)} of {len(replicates)} replicates: too few prompts have it"
+    return f"not defined in {len(replicates) - defined} of {len(replicates)} replicates: too few prompts have it"
 
 
-def p_value(value: float, se: float, prompts: int) -> float | None:
-    """Two-sided, t with G - 1 degrees of freedom; None where nothing varies."""
-    return float(2 * stats.t.sf(abs(value) / se, prompts - 1)) if se > 1e-12 * max(1.0, abs(value)) else None
+def too_few(prompts: int) -> str:
+    """Why so few prompts give no interval; empty where they are enough."""
+    if prompts >= LEAST_CLUSTERS:
+        return ""
+    shown = "one prompt" if prompts == 1 else f"{prompts} prompts"
+    return f"{shown}, below {LEAST_CLUSTERS}: no cluster bootstrap, no interval"
 
 
 def reliability(prompts: int) -> str:

@@ -8,7 +8,7 @@ own prompt. What the controls do not hold stays confounded. Axes: N tokens, P co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from scipy.spatial import cKDTree
 
 from .bootstrap import Clusters, Estimate, Floats, absent
 
+LEAST_MATCHED = 30
+"""Treated tokens with a partner without which there is no number."""
 CALIPER = 0.25
 """Standard deviations that matched tokens may lie apart in each control, in the root mean square."""
 
@@ -33,6 +35,10 @@ class Match:
     @property
     def matched(self) -> int:
         return len(self.distance)
+
+    @property
+    def share(self) -> str:
+        return f"{self.matched:,} of {int(self.treated.sum()):,} high-support tokens have a partner within the caliper"
 
 
 def nearest_neighbours(
@@ -66,18 +72,30 @@ def _scaled(values: Floats, inside: NDArray[np.bool_]) -> Floats:
 
 def matched_difference(match: Match, values: Floats, clusters: Clusters) -> Estimate:
     """Mean of values [N] over matched treated tokens less that over their partners."""
-    if not match.matched:
-        used = int(match.treated.sum() + match.control.sum())
-        return absent("no treated token has a partner within the caliper", used)
-    return clusters.difference(values, match.weight * match.treated, match.weight * match.control)
+    if match.matched < LEAST_MATCHED:
+        return _too_few_matched(match)
+    found = clusters.difference(values, match.weight * match.treated, match.weight * match.control)
+    return _with_share(found, match)
+
+
+def _too_few_matched(match: Match) -> Estimate:
+    note = f"{match.share}, fewer than {LEAST_MATCHED}: the groups are not alike enough to compare"
+    return absent(note, int(np.count_nonzero(match.weight)))
+
+
+def _with_share(found: Estimate, match: Match) -> Estimate:
+    """Says whom the number is of, where that is not most of them."""
+    if 2 * match.matched >= match.treated.sum():
+        return found
+    return replace(found, note="; ".join(filter(None, (found.note, f"only {match.share}"))))
 
 
 def adjusted_difference(match: Match, values: Floats, controls: dict[str, Floats], clusters: Clusters) -> Estimate:
     """The same, less what the controls' remaining imbalance explains linearly (weighted regression on the matches)."""
     from .regression import solve_each
 
-    if not match.matched:
-        return matched_difference(match, values, clusters)
+    if match.matched < LEAST_MATCHED:
+        return _too_few_matched(match)
     used = match.weight > 0
     columns = [np.ones(len(values)), match.treated.astype(np.float64)]
     columns += [_centred(v, used) for v in controls.values() if np.ptp(v[used]) > 0]
@@ -88,9 +106,9 @@ def adjusted_difference(match: Match, values: Floats, controls: dict[str, Floats
     if not np.isfinite(whole):
         return absent("collinear controls among the matched tokens", int(used.sum()))
     prompts = int(np.count_nonzero(clusters.sums(match.weight)))
-    return clusters.estimate(
-        float(whole), solve_each(clusters.draws(xx), clusters.draws(xy))[:, 1, 0], int(used.sum()), prompts
-    )
+    replicates = solve_each(clusters.draws(xx), clusters.draws(xy))[:, 1, 0]
+    found = clusters.estimate(float(whole), replicates, int(used.sum()), prompts)
+    return absent(found.note, found.tokens, found.prompts) if found.low is None else _with_share(found, match)
 
 
 def _centred(values: Floats, used: NDArray[np.bool_]) -> Floats:

@@ -43,7 +43,7 @@ def support_groups(scores: UnitScores, support: Floats, settings: Settings) -> t
     """bool [N] twice: Q3 tokens of high and of low raw support; or why there are none."""
     inside = scores.in_q3 & np.isfinite(support)
     if not inside.any():
-        return "Q3 is empty: no token of low entropy and high disagreement"
+        return scores.no_q3 or "no token of Q3 has a known support"
     low, high = np.quantile(support[inside], [settings.low_c_quantile, settings.high_c_quantile])
     if not low < high:
         return f"support is the same ({low:.4g}) at both quantiles within Q3: no high and low groups"

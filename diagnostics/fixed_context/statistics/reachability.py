@@ -12,17 +12,15 @@ from .bootstrap import Clusters, absent
 from .gain import GainTable
 from .settings import DEFAULTS, Settings
 from .tables import Row
-from .unit_scores import unit_scores
+from .unit_scores import UnitScores, high_disagreement, low_entropy, unit_scores
 
 COLUMNS = ("reach_t1",)
 GROUPS = ("all", "Q1_highH_highD", "Q2_highH_lowD", "Q3_lowH_highD", "Q4_lowH_lowD")
 
 
-def quadrants(table: GainTable, settings: Settings) -> dict[str, np.ndarray]:
+def quadrants(table: GainTable, scores: UnitScores, settings: Settings) -> dict[str, np.ndarray]:
     """Name of GROUPS -> bool [N], split as Q3 is everywhere."""
-    scores = unit_scores(table, settings)
-    high_h = scores.h >= np.quantile(scores.h, settings.h_quantile)
-    high_d = scores.d >= np.quantile(scores.d, settings.d_quantile)
+    high_h, high_d = ~low_entropy(scores.h, settings), high_disagreement(scores.d, settings)
     parts = (np.ones(len(table), bool), high_h & high_d, high_h & ~high_d, ~high_h & high_d, ~high_h & ~high_d)
     return dict(zip(GROUPS, parts, strict=True))
 
@@ -34,8 +32,12 @@ def reachability_rows(table: GainTable, settings: Settings = DEFAULTS) -> list[R
     gain, support = table.gain["absolute"], table.support["mass", table.topk]
     before, after = table.other.get("reach_t1"), table.other.get("after:reach_t1")
     rows: list[Row] = []
-    for group, inside in quadrants(table, settings).items():
+    scores = unit_scores(table, settings)
+    for group, inside in quadrants(table, scores, settings).items():
         head = {"group": group, "k": table.topk, "group_tokens": int(inside.sum())}
+        if group != "all" and scores.no_q3:
+            rows.append(head | {"quantity": "gain"} | absent(scores.no_q3).row())
+            continue
         found = {"C": clusters.mean(support, inside), "gain": clusters.mean(gain, inside)}
         nothing = absent("the file has no base_reach_t1", int(inside.sum()), clusters.count)
         if before is None:

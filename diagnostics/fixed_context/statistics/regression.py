@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import Clusters, Estimate, Floats, absent, estimate_t
+from .bootstrap import Clusters, Estimate, Floats, absent, estimate_t, too_few
 from .gain import GainTable
 from .unit_scores import UnitScores
 
@@ -124,8 +124,8 @@ def fit(model: str, terms: dict[str, Floats], gain: Floats, clusters: Clusters) 
     design = build_design(terms, gain)
     if isinstance(design, str):
         return _no_fit(model, terms, clusters, design)
-    if clusters.count < 2:
-        return _no_fit(model, terms, clusters, "one prompt: no cluster-robust regression")
+    if note := too_few(clusters.count):
+        return _no_fit(model, terms, clusters, note)
     solved = cluster_ols(design.x, design.y, clusters.codes)
     one_each = np.eye(len(design.terms) + 1)[1:]
     both = _both_kinds(design.terms)
@@ -203,8 +203,8 @@ def bootstrap_contrasts(x: Floats, y: Floats, clusters: Clusters, contrasts: Flo
     """Each contrast (row of [Q, P]) of the coefficients of y [N] on x [N, P], with a bootstrap-t interval.
 
     A replicate's t is its contrast less the whole's, over its own cluster-robust error: an interval from those covers
-    better with few or uneven prompts than quantiles of the contrast itself (Cameron, Gelbach and Miller 2008). se and p
-    are cluster-robust.
+    better with few or uneven prompts than quantiles of the contrast itself (Cameron, Gelbach and Miller 2008). se is
+    cluster-robust, p is the interval's.
     """
     xx, xy = clusters.grams(x, x), clusters.grams(x, y[:, None])[:, :, 0]
     correction = clusters.count / (clusters.count - 1) * (len(y) - 1) / (len(y) - x.shape[1])
@@ -225,15 +225,6 @@ def _robust(a: Floats, b: Floats, xx: Floats, xy: Floats, weights: Floats, contr
     residual = xy[None] - np.tensordot(beta, xx, axes=(1, 2))  # the prompts' sums of x times residual, [R, G, P]
     scores = residual @ bread
     return beta @ contrasts.T, np.einsum("rg,rgq->rq", weights, scores**2)
-
-
-def bootstrap_coefficients(x: Floats, y: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
-    """Coefficients of every column of y [N, Q] on x [N, P]: [P, Q] on all tokens, [R, P, Q] in the replicates.
-
-    From x'x and x'y of each prompt; a replicate whose x'x is singular is NaN.
-    """
-    xx, xy = clusters.grams(x, x), clusters.grams(x, y)
-    return np.linalg.solve(xx.sum(0), xy.sum(0)), solve_each(clusters.draws(xx), clusters.draws(xy))
 
 
 def solve_each(xx: Floats, xy: Floats) -> Floats:

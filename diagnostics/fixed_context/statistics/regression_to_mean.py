@@ -12,19 +12,13 @@ the checks below can exclude, and what not:
 slopes       gain on K0 has slope 1 - r s1/s0 = (1 - r) + r (1 - s1/s0), r the correlation of K0 and K1, s their sd:
              reversion (tokens change places) and contraction (the spread shrinks). A slope of 0 leaves nothing to
              explain. Learning that reorders tokens looks like reversion: 1 - r is an upper bound of the latter.
-nulls        the coefficient that the regression would give if the gain were
-               uniform   (1 - lambda) K0, lambda = sum K1 / sum K0,
-               linear    a + b K0: contraction and reversion together, with the observed variances,
-               function  the mean gain of tokens with about the same K0 (20 quantile bins): any curve in K0,
-             and the coefficient beyond it; OLS is linear, so that is the regression of gain - null. All of it is
-             estimated anew in every bootstrap replicate. The nulls credit K0 with all that it shares with the scores:
-             "beyond" errs towards 0 where an effect is real and its score rises with K0, and null / observed, where
-             both have one sign, bounds from above what K0 alone explains. They cannot exclude a confounder that is not
-             a function of K0. The uniform null excludes one number, the mean decrease, not that small and large
-             divergences shrink by different shares; the function null does.
-adjusted     the regression with K0 and its bins among the controls: tokens that had as far to go. Unbiased where the
-             gain is a function of K0 plus the effects. The coefficient of D itself means little there; the gap is what
-             it is for. It cannot exclude a confounder that is not a function of K0.
+held         the regression with K0 among its regressors, as a straight line (LINE) or as any curve (CURVE: 20 quantile
+             bins and a line within all of them): tokens that had as far to go. Scores and gain lose what they share
+             with K0 together (Frisch and Waugh 1933), so that the gap is 0 where the gain is a function of K0, where it
+             follows D whatever its kind, and where it is both. Taking a null's gain f(K0) from the gain alone would
+             leave in the scores what they share with K0, and give a gap where there is none. observed less held is what
+             K0 accounts for. The coefficient of D itself means little with K0 beside it; the gap is what it is for. It
+             cannot exclude a confounder that is not a function of K0.
 independent  D from another measure. KL(S||T) or another K comes from the same student's distribution and holds e0: it
              excludes artefacts of how D is computed (truncation, clipping), not mean reversion. D from the student of
              another seed on the same contexts (--independent) shares mu and not e0: mean reversion cannot give it a
@@ -41,10 +35,10 @@ import numpy as np
 
 from .bootstrap import Clusters, Estimate
 from .gain import Floats, GainTable
-from .regression import Fit, bootstrap_coefficients, build_design, fit, gap_contrast, model_terms, standardised
+from .regression import Fit, fit, model_terms, standardised
 from .unit_scores import UnitScores
 
-NULLS = ("uniform", "linear", "function")
+BASES = ("line", "curve")
 BINS = 20
 
 
@@ -56,18 +50,6 @@ class Slopes:
     reversion: Estimate
     contraction: Estimate
     kept: Estimate
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """quantity: a term's standardised coefficient, "gap" or "gap_raw". share: null / observed, where of one sign."""
-
-    quantity: str
-    null: str
-    observed: Estimate
-    under_null: Estimate
-    beyond: Estimate
-    share: float | None
 
 
 def slopes(before: Floats, after: Floats, clusters: Clusters) -> Slopes | str:
@@ -89,69 +71,6 @@ def _slope_parts(sums: Floats) -> Floats:
         return np.stack([1 - r * s1 / s0, 1 - r, r * (1 - s1 / s0), k1 / k0])
 
 
-def beyond_nulls(table: GainTable, scores: UnitScores, clusters: Clusters) -> list[Beyond] | str:
-    """Coefficients, gap and raw gap of the split model and C's of the compatibility model, against every null.
-
-    The gain is before - after, in nats. A reason where there is no model.
-    """
-    if table.before is None or table.after is None:
-        return "the file has no KL before and after"
-    if clusters.count < 2:
-        return "one prompt: no cluster bootstrap"
-    results: list[Beyond] = []
-    for model, wanted in (("split", ("learnable", "incompatible")), ("compatibility", ("compatibility",))):
-        gain = table.before - table.after
-        design = build_design(model_terms(model, table, scores), gain)
-        if isinstance(design, str):
-            return design
-        contrasts = {term: np.eye(len(design.terms) + 1)[design.terms.index(term) + 1] for term in wanted}
-        if model == "split":
-            contrasts |= {"gap": gap_contrast(design, True), "gap_raw": gap_contrast(design, False)}
-        bins = _bin_dummies(table.before)
-        y = np.column_stack([gain, table.before, bins]) / design.y_scale
-        whole, draws = bootstrap_coefficients(design.x, y, clusters)
-        sums = clusters.sums(
-            np.column_stack(
-                [np.ones(len(gain)), table.before, table.after, table.before**2, table.before * table.after]
-            )
-        )
-        binned = clusters.grams(bins, np.column_stack([np.ones(len(gain)), gain]))
-        nulls_whole = _null_coefficients(whole[None], sums.sum(0)[None], binned.sum(0)[None])
-        nulls = _null_coefficients(draws, clusters.draws(sums), clusters.draws(binned))
-        for quantity, contrast in contrasts.items():
-            value, drawn = float(contrast @ whole[:, 0]), draws[:, :, 0] @ contrast
-            observed = clusters.estimate(value, drawn)
-            for null in NULLS:
-                null_value, null_drawn = float(nulls_whole[null][0] @ contrast), nulls[null] @ contrast
-                results.append(
-                    Beyond(
-                        quantity,
-                        null,
-                        observed,
-                        clusters.estimate(null_value, null_drawn),
-                        clusters.estimate(value - null_value, drawn - null_drawn),
-                        null_value / value if value * null_value > 0 else None,
-                    )
-                )
-    return results
-
-
-def _null_coefficients(coefficients: Floats, sums: Floats, binned: Floats) -> dict[str, Floats]:
-    """[R, P] each: what the regression gives for each null's gain.
-
-    coefficients: [R, P, 2 + B], of gain, K0 and the bins' dummies. sums: [R, 5], of 1, K0, K1, K0^2, K0 K1. binned:
-    [R, B, 2], tokens and summed gain of each bin.
-    """
-    n, k0, k1, k00, k01 = sums.T
-    slope = 1 - (k01 / n - k0 * k1 / n**2) / (k00 / n - (k0 / n) ** 2)
-    means = binned[:, :, 1] / np.maximum(binned[:, :, 0], 1)
-    return {
-        "uniform": (1 - k1 / k0)[:, None] * coefficients[:, :, 1],
-        "linear": slope[:, None] * coefficients[:, :, 1],
-        "function": np.einsum("rpb,rb->rp", coefficients[:, :, 2:], means),
-    }
-
-
 def _bin_dummies(values: Floats) -> Floats:
     """float64 [N, at most BINS], one column a quantile bin that has tokens."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)))[1:-1]
@@ -160,11 +79,12 @@ def _bin_dummies(values: Floats) -> Floats:
     return dummies[:, dummies.any(0)]
 
 
-def adjusted_fit(table: GainTable, scores: UnitScores, gain: Floats, clusters: Clusters) -> Fit:
-    """The split model with KL before, straight and in bins, among the controls."""
-    assert table.before is not None
-    terms = model_terms("split", table, scores)
-    basis = {f"kl_before_{i}": column for i, column in enumerate(_bin_dummies(table.before).T[1:], start=1)}
+def held_fit(table: GainTable, scores: UnitScores, gain: Floats, clusters: Clusters, model: str, basis: str) -> Fit:
+    """A model of regression.MODELS with KL before among the regressors, in one of BASES."""
+    assert table.before is not None and basis in BASES, basis
+    terms = {}
+    if basis == "curve":
+        terms |= {f"kl_before_{i}": column for i, column in enumerate(_bin_dummies(table.before).T[1:], start=1)}
     if table.before.std() > 0:
-        basis["kl_before"] = standardised(table.before)
-    return fit("split_adjusted", terms | basis, gain, clusters)
+        terms["kl_before"] = standardised(table.before)
+    return fit(f"{model}_{basis}", model_terms(model, table, scores) | terms, gain, clusters)

@@ -19,7 +19,7 @@ from ta_opd.methods import SELECTORS
 from ta_opd.selection import budget, random_keys, select_ranked
 
 from ..replay.selector_replay import StoredTokens, token_scores_of
-from .bootstrap import Clusters, correct
+from .bootstrap import Clusters, absent, correct
 from .gain import Floats, GainTable
 from .settings import DEFAULTS, Settings
 from .tables import Row
@@ -96,7 +96,8 @@ def top_rows(
             row |= {"gain": summed, "gain_share": summed / total if summed is not None and total > 0 else None}
             row |= per_kept.row("gain_per_kept")
             for name, values in facts.items():
-                fact = clusters.mean(values, c.weight)
+                known = not (name == "q3_share" and scores.no_q3)
+                fact = clusters.mean(values, c.weight) if known else absent(scores.no_q3)
                 row |= {name: fact.value, f"{name}_low": fact.low, f"{name}_high": fact.high}
             row["note"] = "; ".join(note for note in (c.note, per_kept.note) if note)
             rows.append(row)

@@ -52,7 +52,7 @@ def _regressions(table: GainTable, scores: UnitScores, gain: Floats, settings: S
     out = []
     for name, values in (("compatibility", scores.c), ("learnable", scores.learnable)):
         if not inside.any():
-            out.append((name, absent("Q3 is empty: no token of low entropy and high disagreement").row()))
+            out.append((name, absent(scores.no_q3).row()))
             continue
         h, d = scores.h[inside], scores.d[inside]
         terms = {

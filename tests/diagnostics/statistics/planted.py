@@ -3,16 +3,18 @@
 import numpy as np
 import polars as pl
 
-EFFECTS = ("learnable", "none", "position", "shrinkage", "reversion", "zero")
+EFFECTS = ("learnable", "disagreement", "kl_before", "none", "position", "shrinkage", "reversion", "zero")
 
 
-def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.3, noise=0.15):
+def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.3, noise=0.15, loose=0.0):
     """A gain file's frame of prompts x tokens rows, K = 16.
 
     D^L = d c and D^I = d (1 - c) of the baseline have, in nats a unit of D:
-    learnable: `size` and 0. none: 0 and 0. position: 0 and 0, but the gain falls along the response while C does too.
+    learnable: `size` and 0. disagreement: `size` and `size`. kl_before: 0 and 0, the gain is a curve of KL before.
+    none: 0 and 0. position: 0 and 0, but the gain falls along the response while C does too.
     shrinkage: every token keeps 0.7 of its divergence. reversion: half of what is peculiar to the first checkpoint is
     drawn again. zero: nothing changed. Prompts differ by an effect of their own, so tokens of a prompt hang together.
+    loose: log sd of what D is off KL before, 0 where they are one number.
     """
     rng = np.random.default_rng(seed)
     n = prompts * tokens
@@ -25,13 +27,16 @@ def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.
     before = stable * np.exp(peculiar)
     slope = 1.5 * (0.5 - position) if effect == "position" else 0
     support = 1 / (1 + np.exp(-(1.2 * rng.normal(size=n) + 0.5 * by_prompt[:, 2] + 2 * slope + 0.6)))
-    low, high = np.quantile(before, [0.05, 0.95])
-    d = np.clip((before - low) / (high - low), 0, 1)
+    union = before * np.exp(loose * np.random.default_rng([seed, 1]).normal(size=n)) if loose else before
+    low, high = np.quantile(union, [0.05, 0.95])
+    d = np.clip((union - low) / (high - low), 0, 1)
     c_low, c_high = np.quantile(support, [0.05, 0.95])
     c = np.clip((support - c_low) / (c_high - c_low), 0, 1)
     jitter = noise * (rng.normal(size=n) + 0.4 * rng.normal(size=prompts)[prompt])
     gain = {
         "learnable": size * d * c + jitter,
+        "disagreement": size * d + jitter,
+        "kl_before": size * np.sqrt(before) + jitter,
         "none": jitter,
         "position": 0.4 * slope + jitter,
         "shrinkage": 0.3 * before + 0.3 * jitter,
@@ -53,7 +58,7 @@ def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.
         "KLf": before - gain,
         "G_KLf": gain,
         "base_KLr": before * np.exp(0.2 * rng.normal(size=n)),
-        "base_KLf_union": before,
+        "base_KLf_union": union,
         "base_Cmass_exact": support,
         "base_Cmass_topk": support * 0.9,
         "base_Coverlap": np.round(support * 16) / 16,
@@ -67,7 +72,7 @@ def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.
         if k != 16:
             shift = 0.05 * np.log2(k / 16)
             frame |= {
-                f"base_KLf_union_k{k}": before * (1 - shift),
+                f"base_KLf_union_k{k}": union * (1 - shift),
                 f"base_Cmass_exact_k{k}": np.clip(support + shift, 0, 1),
                 f"base_Coverlap_k{k}": frame["base_Coverlap"],
                 f"base_reach_t1_k{k}": frame["base_reach_t1"],

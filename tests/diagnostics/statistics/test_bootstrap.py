@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
-from fixed_context.statistics.bootstrap import Clusters, adjusted_p, correct
+from fixed_context.statistics.bootstrap import Clusters, adjusted_p, correct, estimate, estimate_t
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 
@@ -26,7 +29,7 @@ def test_a_difference_is_between_weighted_means_and_pairs_its_replicates():
     values, plus, minus = np.array([1.0, 2.0, 5.0, 9.0]), np.array([1.0, 1, 0, 0]), np.array([0, 0, 1.0, 3.0])
     found = Clusters(np.arange(4), 200).difference(values, plus, minus)
     assert found.value == pytest.approx(1.5 - 8.0)
-    same = Clusters(np.arange(4), 200).difference(values, plus, plus)
+    same = Clusters(np.arange(40) % 10, 200).difference(np.tile(values, 10), np.tile(plus, 10), np.tile(plus, 10))
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
@@ -34,6 +37,36 @@ def test_one_prompt_has_a_value_and_no_interval_and_says_so():
     found = Clusters(np.zeros(5), 100).mean(np.arange(5.0))
     assert (found.value, found.low, found.p) == (2.0, None, None)
     assert "one prompt" in found.note
+
+
+def test_below_five_prompts_there_is_a_value_and_no_interval():
+    for prompts in (2, 4):
+        found = Clusters(np.arange(prompts), 100).mean(np.arange(float(prompts)))
+        assert found.value is not None and (found.low, found.se, found.p) == (None, None, None)
+        assert f"{prompts} prompts, below 5" in found.note
+    assert Clusters(np.arange(5), 100).mean(np.arange(5.0)).p is not None
+
+
+@given(st.integers(0, 10**6), st.integers(5, 40), st.floats(-1, 1), st.floats(0.2, 3))
+@settings(max_examples=200, deadline=None)
+def test_p_is_below_a_twentieth_exactly_where_the_interval_leaves_0_out(seed, prompts, shift, tail):
+    rng = np.random.default_rng(seed)
+    values = shift + np.sign(rng.normal(size=prompts)) * np.abs(rng.normal(size=prompts)) ** tail
+    clusters = Clusters(np.arange(prompts), 999, seed)
+    drawn = clusters.draws(values) / prompts
+    se = values.std(ddof=1) / np.sqrt(prompts)
+    for found in (
+        estimate(float(values.mean()), drawn, prompts, prompts),
+        estimate_t(float(values.mean()), float(se), (drawn - values.mean()) / se, prompts, prompts),
+    ):
+        outside = not found.low <= 0 <= found.high
+        assert outside == (found.p < 0.05) or 0.04 < found.p < 0.06, found
+
+
+def test_where_no_replicate_crosses_0_p_is_that_of_t_and_no_larger_than_they_show():
+    values = 100 + np.random.default_rng(0).normal(size=50)
+    found = Clusters(np.arange(50), 100).mean(values)
+    assert found.p == pytest.approx(2 * stats.t.sf(found.value / found.se, 49)) and found.p < 1e-12
 
 
 def test_fewer_than_ten_prompts_are_called_unreliable_and_ten_are_not():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fixed_context.statistics import matching
 from fixed_context.statistics.bootstrap import Clusters
 from fixed_context.statistics.matching import adjusted_difference, balance, matched_difference, nearest_neighbours
 
@@ -12,12 +13,28 @@ Y = np.array([5.0, 7.0, 100.0, 1.0, 2.0, 50.0])
 PROMPT = np.array([0, 1, 2, 3, 4, 5])
 
 
-def test_the_nearest_control_within_the_caliper_is_taken_and_the_far_one_dropped():
+def test_the_nearest_control_within_the_caliper_is_taken_and_the_far_one_dropped(monkeypatch):
+    monkeypatch.setattr(matching, "LEAST_MATCHED", 2)
     match = nearest_neighbours({"x": X}, TREATED, CONTROL, caliper=0.25)
     np.testing.assert_array_equal(match.weight, [1, 1, 0, 1, 1, 0])
     assert match.matched == 2
     np.testing.assert_allclose(match.distance, np.array([0.1, 0.4]) / X.std())
     assert matched_difference(match, Y, Clusters(PROMPT, 100)).value == pytest.approx(6 - 1.5)
+
+
+def test_a_handful_of_pairs_is_no_number_and_says_how_many_there_are():
+    x = np.r_[np.linspace(0, 1, 100), np.linspace(0.9, 20, 100)]
+    treated, prompt, values = np.arange(200) < 100, np.arange(200) % 20, np.arange(200.0)
+    few, more = (nearest_neighbours({"x": x}, treated, ~treated, caliper=c) for c in (0.002, 0.1))
+    assert 0 < few.matched < 30 < more.matched < 100
+    for found in (
+        matched_difference(few, values, Clusters(prompt, 50)),
+        adjusted_difference(few, values, {"x": x}, Clusters(prompt, 50)),
+    ):
+        assert (found.value, found.low, found.p) == (None, None, None)
+        assert f"{few.matched} of 100 high-support tokens have a partner" in found.note
+    found = matched_difference(more, values, Clusters(prompt, 50))
+    assert found.value is not None and ("of 100" in found.note) == (more.matched < 50)
 
 
 def test_a_control_that_serves_twice_weighs_twice():

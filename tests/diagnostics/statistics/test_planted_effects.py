@@ -74,29 +74,39 @@ def test_a_real_effect_stays_when_matched(analyses):
     assert found["difference_low"] > 0.03
 
 
-def test_a_uniform_decrease_gives_d_a_coefficient_and_nothing_beyond_its_null(analyses):
+def test_a_uniform_decrease_gives_d_a_coefficient_that_is_gone_with_kl_before_held(analyses):
     rows = analyses("shrinkage").reversion
-    for quantity in ("learnable", "incompatible"):
-        found = row(rows, check="null", quantity=quantity, null="uniform")
-        assert found["observed"] > 0.3 and abs(found["value"]) < 0.03 and found["share"] == pytest.approx(1, abs=0.06)
+    for basis in ("line", "curve"):
+        assert row(rows, check="held", quantity="learnable", basis=basis)["observed"] > 0.3
+        found = row(rows, check="held", quantity="gap_raw", basis=basis)
+        assert holds(found, 0) and abs(found["value"]) < 0.03
     assert row(rows, check="slopes", quantity="kept")["value"] == pytest.approx(0.7, abs=0.01)
-    assert holds(row(rows, check="null", quantity="gap_raw", null="uniform"), 0)
-    assert holds(row(rows, check="adjusted", quantity="gap_raw"), 0)
 
 
 def test_mean_reversion_shows_as_reversion_and_leaves_no_gap(analyses):
     rows = analyses("reversion").reversion
     slope, reversion = (row(rows, check="slopes", quantity=q) for q in ("slope", "reversion"))
     assert slope["low"] > 0.05 and reversion["value"] > 0.05
-    assert row(rows, check="null", quantity="learnable", null="function")["share"] > 0.8
-    assert holds(row(rows, check="adjusted", quantity="gap_raw"), 0)
+    assert holds(row(rows, check="held", quantity="gap_raw", basis="curve"), 0)
 
 
-def test_a_learnable_effect_goes_beyond_every_null_of_kl_before(analyses):
+def test_a_learnable_effect_stays_with_its_size_when_kl_before_is_held(analyses):
     rows = analyses("learnable").reversion
-    for null in ("uniform", "linear", "function"):
-        assert row(rows, check="null", quantity="gap_raw", null=null)["low"] > 0.2
-    assert holds(row(rows, check="adjusted", quantity="gap_raw"), SIZE)
+    for basis in ("line", "curve"):
+        found = row(rows, check="held", quantity="gap_raw", basis=basis)
+        assert found["low"] > 0.2 and holds(found, SIZE)
+        assert row(rows, check="held", quantity="compatibility", basis=basis)["low"] > 0
+
+
+@pytest.mark.parametrize("effect", ["disagreement", "learnable", "kl_before"])
+def test_holding_kl_before_brings_no_gap_where_d_is_another_number_and_keeps_the_one_that_is_there(effect):
+    truth = SIZE if effect == "learnable" else 0
+    frame = planted_frame(effect, prompts=600, tokens=20, seed=8, ks=(), size=SIZE, loose=0.6)
+    table, settings = gain_table(frame, 16), Settings(bootstrap=200)
+    analysis = analyse(table, settings)
+    assert np.corrcoef(table.before, table.disagreement[16])[0, 1] < 0.9
+    rows = [row(analysis.reversion, check="held", quantity="gap_raw", basis=b) for b in ("line", "curve")]
+    assert all(abs(found["value"] - truth) < 0.025 and holds(found, truth) for found in rows), rows
 
 
 def test_d_of_another_student_escapes_mean_reversion_and_keeps_a_learnable_effect():
@@ -106,7 +116,7 @@ def test_d_of_another_student_escapes_mean_reversion_and_keeps_a_learnable_effec
         table = gain_table(frame, 16, settings=SETTINGS)
         other = planted_stable(4, 120, 30) * np.exp(0.4 * rng.normal(size=len(table)))
         rows = analyse(table, SETTINGS, independent=other).reversion
-        mine = row(rows, check="null", quantity="learnable", null="uniform")["observed"]
+        mine = row(rows, check="held", quantity="learnable", basis="line")["observed"]
         theirs = row(rows, check="independent", quantity="learnable", measure="D of another student")
         assert (theirs["low"] > 0) == found_there, (effect, mine, theirs)
 

@@ -1,23 +1,23 @@
-"""What regression to the mean could explain: slopes, nulls, and D measured in other ways."""
+"""What regression to the mean could explain: slopes, KL before held constant, and D measured in other ways."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..bootstrap import Clusters, Estimate
+from ..bootstrap import Clusters, Estimate, absent
 from ..gain import Floats, GainTable
-from ..regression import Fit, fit, model_terms
-from ..regression_to_mean import adjusted_fit, beyond_nulls, slopes
+from ..regression import MODELS, Fit, fit, model_terms
+from ..regression_to_mean import BASES, held_fit, slopes
 from ..settings import Settings
 from ..tables import Row
-from ..unit_scores import unit_scores
+from ..unit_scores import UnitScores, unit_scores
 
 
 def reversion_rows(table: GainTable, settings: Settings, clusters: Clusters, independent: Floats | None) -> list[Row]:
-    """check: slopes, null or independent; see regression_to_mean for what each can and cannot exclude.
+    """check: slopes, held or independent; see regression_to_mean for what each can and cannot exclude.
 
-    slopes: quantity slope, reversion, contraction, kept. null: a row a (quantity, null): observed, under_null, share,
-    and value = beyond. adjusted and independent: gaps of the split model.
+    slopes: quantity slope, reversion, contraction, kept. held: a row a (basis, quantity), with the same without KL
+    before as `observed`. independent: coefficients and gaps of the split model with another measure of D.
     """
     gain, scores = table.gain["absolute"], unit_scores(table, settings)
     if np.ptp(gain) == 0:
@@ -31,20 +31,7 @@ def reversion_rows(table: GainTable, settings: Settings, clusters: Clusters, ind
     else:
         for name in ("slope", "reversion", "contraction", "kept"):
             rows.append({"check": "slopes", "quantity": name} | getattr(found, name).row())
-    beyond = beyond_nulls(table, scores, clusters)
-    if isinstance(beyond, str):
-        rows.append({"check": "null", "quantity": "", "note": beyond})
-    else:
-        for b in beyond:
-            rows.append(
-                {
-                    "check": "null", "quantity": b.quantity, "null": b.null, "observed": b.observed.value,
-                    "under_null": b.under_null.value, "under_null_low": b.under_null.low,
-                    "under_null_high": b.under_null.high, "share": b.share,
-                }
-                | b.beyond.row()
-            )  # fmt: skip
-    rows += _gap_check("adjusted", "KL before among the controls", adjusted_fit(table, scores, gain, clusters))
+    rows += _held_rows(table, scores, gain, clusters)
     measures = {f"another K: {k}": table.disagreement[k] for k in table.ks if k != table.topk}
     measures |= {
         f"{name} of the same student": table.other[name] for name in ("KLr", "KLr_union") if name in table.other
@@ -53,6 +40,18 @@ def reversion_rows(table: GainTable, settings: Settings, clusters: Clusters, ind
         measures["D of another student"] = independent
     for label, other in measures.items():
         rows += _independent_rows(label, table, settings, clusters, other)
+    return rows
+
+
+def _held_rows(table: GainTable, scores: UnitScores, gain: Floats, clusters: Clusters) -> list[Row]:
+    rows: list[Row] = []
+    for model in MODELS:
+        without = fit(model, model_terms(model, table, scores), gain, clusters)
+        plain = {row["quantity"]: row["value"] for row in _fit_rows(without)}
+        for basis in BASES:
+            fitted = held_fit(table, scores, gain, clusters, model, basis)
+            head = {"check": "held", "basis": basis}
+            rows += [head | {"observed": plain.get(row["quantity"])} | row for row in _fit_rows(fitted)]
     return rows
 
 
@@ -65,17 +64,18 @@ def _independent_rows(label: str, table: GainTable, settings: Settings, clusters
     fitted = fit("split", model_terms("split", table, scores), table.gain["absolute"], clusters)
     spread = other.std() > 0 and table.disagreement[table.topk].std() > 0
     correlation = float(np.corrcoef(other, table.disagreement[table.topk])[0, 1]) if spread else None
-    return [row | {"correlation": correlation} for row in _gap_check("independent", label, fitted)]
+    head = {"check": "independent", "measure": label, "correlation": correlation}
+    return [head | row for row in _fit_rows(fitted)]
 
 
-def _gap_check(check: str, label: str, fitted: Fit) -> list[Row]:
-    head = {"check": check, "measure": label}
+_QUANTITIES = ("compatibility", "learnable", "incompatible")
+
+
+def _fit_rows(fitted: Fit) -> list[Row]:
+    """A row a coefficient of _QUANTITIES and a gap that the fit has; a single row where there is no fit."""
     if not fitted.coefficients:
-        return [head | {"quantity": "gap_raw", "tokens": fitted.tokens, "prompts": fitted.prompts, "note": fitted.note}]
-    estimates: dict[str, Estimate] = {
-        term: c.bootstrap for term in ("learnable", "incompatible") if (c := fitted.coefficient(term)) is not None
-    }
-    return [
-        head | {"quantity": name} | e.row()
-        for name, e in (estimates | {"gap": fitted.gap, "gap_raw": fitted.gap_raw}).items()
-    ]
+        nothing = absent(fitted.note, fitted.tokens, fitted.prompts)
+        return [{"quantity": "compatibility" if fitted.gap_raw is None else "gap_raw"} | nothing.row()]
+    found: dict[str, Estimate | None] = {c.term: c.bootstrap for c in fitted.coefficients if c.term in _QUANTITIES}
+    found |= {"gap": fitted.gap, "gap_raw": fitted.gap_raw}
+    return [{"quantity": name} | e.row() for name, e in found.items() if e is not None]
