@@ -14,7 +14,7 @@ from ..parser import Parser
 from ..progress import phase
 from ..statistics.settings import Settings
 from ..statistics.topn import RATIOS
-from .figures import all_plots, save_plot
+from .figures import all_plots, draw_plot, save_drawing
 from .findings import findings
 from .page import Page, write_page
 from .source import Source, read_source
@@ -60,13 +60,15 @@ def work(arguments: argparse.Namespace) -> list[Path]:
     tables = read_tables(a.analysis, a.dataset)
     source = read_source(a.input, a.before, a.after, settings, a.dataset)
     table = source.table
-    check_same_tokens(tables, len(table), table.counts["prompts"])
+    check_same_tokens(tables, table.gain["absolute"], table.counts["prompts"])
     text_of, told = token_texts(source, a.tokenizer)
     prompts = context_prompts(source, a.context_bank)
-    plots, paths = all_plots(table, tables), []
+    plots, absent = all_plots(table, tables)
+    drawings, paths = [], []
     with phase(Console(stderr=True), "report", len(plots) + 2) as bar:
         for plot in plots:
-            paths += save_plot(plot, a.output_dir / "figures")
+            drawings.append(draw_plot(plot))
+            paths += save_drawing(drawings[-1], a.output_dir / "figures")
             bar.advance(1)
         view = token_view(source, text_of, prompts, ratios)
         bar.advance(1)
@@ -75,7 +77,8 @@ def work(arguments: argparse.Namespace) -> list[Path]:
             lead(source),
             [note for note in (told, *notes(source, tables)) if note],
             findings(tables, table.topk),
-            plots,
+            drawings,
+            absent,
             dict(tables),
             facts(source, settings, a.analysis),
             view,
@@ -114,6 +117,13 @@ def notes(source: Source, tables: Tables) -> list[str]:
                 if check["passed"]
                 else f"NULL CHECK FAILED: the checkpoint before training, scored twice, seems to gain ({size})."
             )
+    replayed = tables.get("replay_check", [])
+    if replayed:
+        exact = sum(row["exact"] for row in replayed)
+        found.append(
+            f"Mask replay: the bank's own mask was made again exactly in {exact:,} of {len(replayed):,} rollouts"
+            f"{'.' if exact == len(replayed) else ': where it was not, see replay_check.'}"
+        )
     return found
 
 

@@ -57,15 +57,15 @@ def findings(tables: Tables, topk: int) -> list[Finding]:
     ]
     for method, label in (
         ("bootstrap", "Q3: high- less low-support tokens"),
-        ("matched", "the same, matched on H, D and position"),
+        ("matched", "the same, matched on H, D, position, teacher entropy and KL before"),
         ("matched_adjusted", "the same, matched and adjusted"),
     ):
         row = first(tables.rows("q3_bootstrap_matching_summary", gain="absolute", k=topk, method=method))
         found.append(
             _finding(label, "nats a token", row, "difference", tables.note("q3_bootstrap_matching_summary"), "p_holm")
         )
-    for row in tables.rows("regression_to_mean", check="null", quantity="gap_raw"):
-        label = f"Learnable less incompatible, beyond regression to the mean ({row.get('null')} null)"
+    for row in tables.rows("regression_to_mean", check="held", quantity="gap_raw"):
+        label = f"Learnable less incompatible, KL before held constant (any {row.get('basis')})"
         found.append(_finding(label, "nats a unit of D", row, "value", ""))
     shuffled = first(tables.rows("placebo_summary", placebo="shuffled_gap"))
     if shuffled.get("p") is not None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ta_opd.files import atomic_path
 
 from ..statistics.tables import Row, shown
-from .figures import PALETTE_NOTE, Plot, panel_png
+from .figures import PALETTE_NOTE, Drawing, Recipe
 from .findings import Finding
 from .packing import safe_json
 from .tables import MAKERS
@@ -26,13 +26,15 @@ _MOST_ROWS = 400
 @dataclass(frozen=True)
 class Page:
     """What the page shows. tables: title and rows by file stem. facts: name -> value, of models and settings. notes:
-    what a reader must know before the numbers. view: the packed token view."""
+    what a reader must know before the numbers. absent: figures whose tables were not given. view: the packed token
+    view."""
 
     title: str
     lead: str
     notes: list[str]
     findings: list[Finding]
-    plots: list[Plot]
+    drawings: list[Drawing]
+    absent: list[Recipe]
     tables: dict[str, list[Row]]
     facts: dict[str, Any]
     view: dict[str, Any]
@@ -53,7 +55,7 @@ def render(page: Page) -> str:
     environment.filters["shown"] = shown
     return environment.get_template("page.html.j2").render(
         page=page,
-        figures=[_figure(plot) for plot in page.plots],
+        figures=[_figure(drawing) for drawing in page.drawings],
         tables=[_table(stem, rows) for stem, rows in page.tables.items()],
         palette=PALETTE_NOTE,
         style=Markup(style),
@@ -75,15 +77,16 @@ def content_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _figure(plot: Plot) -> dict[str, Any]:
+def _figure(drawing: Drawing) -> dict[str, Any]:
+    plot = drawing.plot
     images = [
         {
-            "data": base64.b64encode(panel_png(panel)).decode(),
+            "data": base64.b64encode(image).decode(),
             "alt": f"{panel.title}: {panel.alt}".replace("\n", ", "),
             "width": round(100 * panel.width),
             "height": round(100 * panel.height),
         }
-        for panel in plot.panels
+        for panel, image in zip(plot.panels, drawing.images, strict=True)
     ]
     return {"stem": plot.stem, "title": plot.title, "caption": plot.caption, "images": images}
 

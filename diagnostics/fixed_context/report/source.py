@@ -38,12 +38,21 @@ def read_source(
     if before is not None:
         check_comparable(metadata, read_metadata(before), before)
         base = read_metrics(before)
-        if after is not None:
+        if input_path is not None:
+            _check_baseline(metadata, read_metadata(before), before)
+        else:
             frame = pl.from_arrow(with_baseline(frame.to_arrow(), base.to_arrow()))
         frame = _with_lists(frame, base)
     frame, topk = _in_order(frame), int(metadata.get("topk", 0))
     table = gain_table(frame, topk, settings=settings, other=["KLr"], name=name or path.stem, path=str(path))
     return Source(path, metadata, frame, table, settings)
+
+
+def _check_baseline(metadata: dict[str, Any], told: dict[str, Any], before: Path) -> None:
+    """Raises ValueError where the gains were taken from another student than the file from before training is of."""
+    ours, theirs = metadata.get("baseline", {}).get("student_fingerprint"), told.get("student_fingerprint")
+    if None not in (ours, theirs) and ours != theirs:
+        raise ValueError(f"--before {before}: its student is {theirs}, the gains are from a baseline of {ours}")
 
 
 def _with_lists(frame: pl.DataFrame, base: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..statistics.tables import Row
 
 MAKERS = {
@@ -25,13 +28,22 @@ MAKERS = {
     "support_agreement": "support_definition_robustness",
     "opd_measures_training": "opd_measures",
     "opd_measures_positions": "opd_measures",
+    "replay_selectors": "replay_masks",
+    "replay_jaccard": "replay_masks",
+    "replay_positions": "replay_masks",
+    "replay_rollouts": "replay_masks",
+    "replay_check": "replay_masks",
     "within_q3": "analyze_within_q3_teachability",
+    "within_q3_quarters": "analyze_within_q3_teachability",
     "q3_reachability": "q3_reachability",
     "budget_accuracy": "plot_budget_accuracy",
 }
 """File stem of each table that the report shows -> the command that writes it."""
 
-_TEXT = ("note", "left_out", "a", "b", "dataset", "selector", "checkpoint", "method", "measure", "group", "quantity")
+_TEXT = (
+    "note", "left_out", "a", "b", "dataset", "selector", "checkpoint", "method", "measure", "group", "quantity",
+    "entry", "run",
+)  # fmt: skip
 
 
 class Tables(dict[str, list[Row]]):
@@ -114,13 +126,19 @@ def _summary(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no JSON ({error})") from error
 
 
-def check_same_tokens(tables: Tables, tokens: int, prompts: int) -> None:
-    """Raises ValueError where the gain analysis was made of another number of tokens or prompts than the file has."""
+def check_same_tokens(tables: Tables, gain: NDArray[np.float64], prompts: int) -> None:
+    """Raises ValueError where the gain analysis was made of other tokens than gain [N], or of another student: those of
+    one run have the same tokens, and other gains."""
     for row in tables.rows("gain_summary", gain="absolute"):
-        if (row["tokens"], row["prompts"]) != (tokens, prompts):
+        if (row["tokens"], row["prompts"]) != (len(gain), prompts):
             raise ValueError(
                 f"--analysis: gain_summary.csv is of {row['tokens']:,} tokens of {row['prompts']:,} prompts, the "
-                f"metrics have {tokens:,} of {prompts:,}: not the same file"
+                f"metrics have {len(gain):,} of {prompts:,}: not the same file"
+            )
+        if not np.isclose(row["mean"], gain.mean(), rtol=1e-6, atol=1e-9):
+            raise ValueError(
+                f"--analysis: gain_summary.csv has a mean gain of {row['mean']:.6g}, the metrics have "
+                f"{gain.mean():.6g}: another student's analysis"
             )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from ..models import load_tokenizer
+from tokenizers import Tokenizer
+
 from ..schema import read_context_bank
 from .source import Source
 from .tokens import TextOf
@@ -20,15 +22,35 @@ def token_texts(source: Source, tokenizer: str | None) -> tuple[TextOf, str]:
         name = str(source.metadata["student"])
     if name is None:
         return lambda token: f"#{token}", "no tokenizer was given (--tokenizer): tokens are shown as numbers"
-    loaded = load_tokenizer("--tokenizer", name, False)
-    return lambda token: _text(loaded, token), ""
+    decode, spelling = _reader(name)
+    return lambda token: _text(decode, spelling, token), ""
 
 
-def _text(tokenizer: Any, token: int) -> str:
+def _reader(name: str) -> tuple[Callable[[int], str], Callable[[int], str | None]]:
+    """A token decoded, and the vocabulary's own spelling of it. A tokenizer.json is read without transformers, whose
+    import takes longer than all of this."""
+    file = Path(name) / "tokenizer.json"
+    if not file.is_file():
+        from ..models import load_tokenizer
+
+        loaded = load_tokenizer("--tokenizer", name, False)
+        return lambda token: loaded.decode([token]), loaded.convert_ids_to_tokens
+    try:
+        text = file.read_text(encoding="utf-8")
+        whole = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"--tokenizer {name}: tokenizer.json is no JSON ({error})") from error
+    if not isinstance(whole, dict) or "model" not in whole:
+        raise ValueError(f"--tokenizer {name}: tokenizer.json is no tokenizer")
+    fast = Tokenizer.from_str(text)
+    return lambda token: fast.decode([token], skip_special_tokens=False), fast.id_to_token
+
+
+def _text(decode: Callable[[int], str], spelling: Callable[[int], str | None], token: int) -> str:
     """Decoded; the vocabulary's own spelling for part of a character, which has no text."""
-    text = tokenizer.decode([token])
+    text = decode(token)
     if "\ufffd" in text or text == "":
-        text = tokenizer.convert_ids_to_tokens(token) or f"#{token}"
+        text = spelling(token) or f"#{token}"
     return text
 
 

@@ -148,10 +148,15 @@ def _top(frame: pl.DataFrame, head: str, texts: _Texts) -> dict[str, Any] | None
     """The first entries of a list of ids and log-probs, row by row."""
     if f"{head}_ids" not in frame.columns or frame[f"{head}_ids"].null_count():
         return None
-    ids, logps = (np.array(frame[f"{head}_{name}"].to_list(), dtype=float) for name in ("ids", "logps"))
+    ids, logps = (_matrix(frame[f"{head}_{name}"]) for name in ("ids", "logps"))
     ids, probs = ids[:, :SHOWN_TOP], np.exp(logps[:, :SHOWN_TOP])
     known = np.where(np.isfinite(ids), ids, -1).astype(np.int64)
     return {"width": ids.shape[1], "tokens": pack_numbers(texts.numbers(known)), "probs": pack_half(probs)}
+
+
+def _matrix(lists: pl.Series) -> NDArray:
+    """float64 [N, K] of lists of one length, NaN for null."""
+    return lists.explode().cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(len(lists), -1)
 
 
 def _contexts(frame: pl.DataFrame, prompts: dict[str, str | None]) -> list[dict[str, Any]]:

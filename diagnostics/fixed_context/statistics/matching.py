@@ -99,7 +99,7 @@ def adjusted_difference(match: Match, values: Floats, controls: dict[str, Floats
     used = match.weight > 0
     columns = [np.ones(len(values)), match.treated.astype(np.float64)]
     columns += [_centred(v, used) for v in controls.values() if np.ptp(v[used]) > 0]
-    x = np.stack(columns, axis=1)
+    x = np.where(used[:, None], np.stack(columns, axis=1), 0.0)
     xx = clusters.grams(x * match.weight[:, None], x)
     xy = clusters.grams(x * match.weight[:, None], np.where(used, values, 0.0)[:, None])
     whole = solve_each(xx.sum(0)[None], xy.sum(0)[None])[0, 1, 0]

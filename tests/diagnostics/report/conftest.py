@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fixed_context.commands import gain, measures, support, topn
+from fixed_context.commands import budget, gain, measures, q3, replay, support, topn
 from fixed_context.report.page import write_page
 
-from .report_files import metrics_frame, write_metrics
+from .report_files import MASKS, metrics_frame, write_metrics, write_runs
 
 
 @pytest.fixture(scope="session")
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """root/after/a/fixed_context_metrics.parquet, and analyses of it in root/{gain,topn,support,measures}."""
+    """root/after/a/fixed_context_metrics.parquet, and the output of every analysis command in root/NAME for NAMES."""
     root = tmp_path_factory.mktemp("analysed")
     metrics = write_metrics(root / "after/a/fixed_context_metrics.parquet", metrics_frame())
     few = ["--bootstrap", "30"]
@@ -23,6 +23,10 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (topn.main, ["--input-root", root / "after", "--ratios", "0.1,0.2", *few, "--out-dir", root / "topn"]),
         (support.main, ["--dataset", f"a={metrics}", "--n-boot", "30", "--output-dir", root / "support"]),
         (measures.main, ["--input", f"after={metrics}", *few, "--output-dir", root / "measures"]),
+        (replay.main, ["--input", metrics, "--methods", MASKS, "--output-dir", root / "replay"]),
+        (q3.main_within, ["--input", f"16:{metrics}", *few, "--output-dir", root / "within"]),
+        (q3.main_reachability, ["--input", metrics, *few, "--output-dir", root / "reach"]),
+        (budget.main, ["--input", write_runs(root / "runs.csv"), "--output-dir", root / "budget"]),
     )
     for main, arguments in calls:
         assert main([str(word) for word in arguments]) == 0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+from fixed_context.report.figures import draw_plot
 from fixed_context.report.figures.style import Panel, Plot
 from fixed_context.report.page import Page
 from fixed_context.report.source import Source
@@ -21,6 +22,19 @@ WORDS = [
     "\u202e",
     "é",
 ]
+
+
+ANALYSES = ("gain", "topn", "support", "measures", "replay", "within", "reach", "budget")
+MASKS = "teachability:0.1 entropy:0.1 random:0.1"
+
+
+def write_runs(path):
+    """Two methods at two budgets, three seeds each; the last budget of random has one seed."""
+    lines = ["method,budget,gain,seed"]
+    for method, gain in (("teachability", 0.3), ("random", 0.1)):
+        lines += [f"{method},0.1,{gain + seed / 100},{seed}" for seed in range(3)]
+    path.write_text("\n".join([*lines, "random,0.3,0.2,0", ""]))
+    return path
 
 
 def text_of(token):
@@ -48,7 +62,8 @@ def metrics_frame(effect="learnable", prompts=15, tokens=12, vocabulary=500, see
         "Cmass_exact": pl.col("base_Cmass_exact") * 0.99,
         "Ht": pl.col("base_Ht"),
     }
-    return frame.with_columns(**lists).with_columns(**after)
+    reach = {name: pl.Series((rng.random(len(frame)) < 0.7).astype(np.int8)) for name in ("base_reach_t1", "reach_t1")}
+    return frame.with_columns(**lists).with_columns(**after).with_columns(**reach)
 
 
 def write_metrics(path, frame, **metadata):
@@ -61,10 +76,11 @@ def source_of(frame, path="gain.parquet"):
     return Source(path, METADATA, frame, gain_table(frame, 16, other=["KLr"]), Settings())
 
 
-def small_page(frame, ratios=(0.1, 0.2), prompts=None, plots=None, **parts):
+def small_page(frame, ratios=(0.1, 0.2), prompts=None, **parts):
     """A page of the tokens, and one small figure."""
     source = source_of(frame)
-    drawn = [Plot("one", "One figure", "a caption", [Panel("a line\nn = 2", lambda axes: axes.plot([0, 1]), "a line")])]
+    plot = Plot("one", "One figure", "a caption", [Panel("a line\nn = 2", lambda axes: axes.plot([0, 1]), "a line")])
     view = token_view(source, text_of, prompts or {}, ratios)
     page = {"title": "A report", "lead": "lead", "notes": [], "findings": [], "tables": {}, "facts": {"topk": 16}}
-    return Page(**(page | {"plots": drawn if plots is None else plots, "view": view} | parts))
+    page |= {"drawings": [draw_plot(plot)], "absent": [], "view": view}
+    return Page(**(page | parts))

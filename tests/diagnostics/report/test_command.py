@@ -5,11 +5,13 @@ import shutil
 import polars as pl
 import pytest
 from fixed_context.context_bank import Sample, build_bank, write_bank
-from fixed_context.report.command import main
+from fixed_context.report.command import main, notes
 from fixed_context.report.source import read_source
+from fixed_context.report.tables import read_tables
 from fixed_context.statistics.settings import Settings
+from fixed_context.statistics.tables import write_tables
 
-from .report_files import METADATA, metrics_frame, write_metrics
+from .report_files import ANALYSES, METADATA, metrics_frame, source_of, write_metrics
 
 METRICS = "after/a/fixed_context_metrics.parquet"
 
@@ -19,21 +21,42 @@ def run(*words):
 
 
 def test_everything_is_written_and_named(analysed, tmp_path, capsys):
-    analyses = [word for name in ("gain", "topn", "support", "measures") for word in ("--analysis", analysed / name)]
+    analyses = [word for name in ANALYSES for word in ("--analysis", analysed / name)]
     assert run("--input", analysed / METRICS, *analyses, "--output-dir", tmp_path / "out") == 0
     written = capsys.readouterr().out.split()
     assert sorted(written) == sorted(str(path) for path in (tmp_path / "out").rglob("*.*"))
-    assert len(written) == 15
+    assert len(written) == 2 * 11 + 1
     html = (tmp_path / "out/report.html").read_text()
     for text in (
         "180 response tokens in 15 frozen contexts of 15 prompts",
         "no tokenizer was given",
         "Holm",
         "regression_summary",
+        "within_q3_quarters",
     ):
         assert text in html
+    assert 'id="absent"' not in html
     assert "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
     assert html.count("<img ") == html.count('src="data:image/png;base64,')
+
+
+def test_what_was_not_given_is_one_paragraph_and_no_file(analysed, tmp_path):
+    out = tmp_path / "out"
+    assert run("--input", analysed / METRICS, "--analysis", analysed / "reach", "--output-dir", out) == 0
+    html = (out / "report.html").read_text()
+    assert html.count('id="absent"') == 1
+    absent = html.split('id="absent"')[1].split("</p>")[0]
+    assert "Selectors at the same budget (matched_fixed_context_topn)" in absent
+    assert "What other selectors would have kept (replay_masks)" in absent
+    assert "q3_reachability" not in absent
+    assert {path.stem for path in (out / "figures").iterdir()} == {"entropy_disagreement_gain", "q3_reachability"}
+
+
+def test_the_banks_own_mask_is_told(tmp_path):
+    rows = [{"run": "a", "rollout_id": i, "exact": i < 2, "note": ""} for i in range(3)]
+    write_tables(tmp_path, "replay_check", rows, "check")
+    told = notes(source_of(metrics_frame()), read_tables([tmp_path]))
+    assert "Mask replay: the bank's own mask was made again exactly in 2 of 3 rollouts: where it was not" in told[-1]
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +69,15 @@ def broken(analysed, tmp_path_factory):
     write_metrics(root / "no_gain.parquet", frame.drop("G_KLf"))
     write_metrics(root / "nan.parquet", frame.with_columns(G_KLf=pl.lit(float("nan"))))
     write_metrics(root / "short.parquet", frame.head(100))
+    write_metrics(root / "other_gains.parquet", metrics_frame("none"), baseline={"student_fingerprint": "before"})
     before = frame.rename({name: name[5:] for name in ("base_student_top_ids", "base_student_top_logps")} | {
         "student_top_ids": "x", "student_top_logps": "y"
     })  # fmt: skip
     write_metrics(root / "before.parquet", before)
     write_metrics(root / "other_teacher.parquet", before, teacher_fingerprint="u")
+    write_metrics(root / "other_before.parquet", before, student_fingerprint="another")
+    (root / "tokenizer").mkdir()
+    (root / "tokenizer/tokenizer.json").write_text("[]")
     bank, counts = build_bank([Sample([1], [2], "here")], None)
     write_bank(root / "bank.parquet", bank, counts)
     shutil.copytree(analysed / "gain", root / "gain")
@@ -68,6 +95,9 @@ def broken(analysed, tmp_path_factory):
         (["--input", "{b}/no_gain.parquet"], "missing column G_KLf"),
         (["--input", "{b}/nan.parquet"], "column G_KLf holds no number"),
         (["--input", "{b}/short.parquet", "--analysis", "{b}/gain"], "not the same file"),
+        (["--input", "{b}/other_gains.parquet", "--analysis", "{b}/gain"], "another student's analysis"),
+        (["--input", "{b}/other_gains.parquet", "--before", "{b}/other_before.parquet"], "a baseline of before"),
+        (["--input", "{m}", "--tokenizer", "{b}/tokenizer"], "tokenizer.json is no tokenizer"),
         (["--input", "{m}", "--analysis", "{b}"], "no table of an analysis command there"),
         (["--input", "{m}", "--before", "{b}/other_teacher.parquet"], "teacher_fingerprint"),
         (["--input", "{m}", "--context-bank", "{b}/bank.parquet"], "contexts of the metrics are not in it"),

@@ -1,5 +1,6 @@
 """Tables of the analysis commands, read back."""
 
+import numpy as np
 import pytest
 from fixed_context.report.tables import check_same_tokens, read_tables
 from fixed_context.statistics.tables import write_tables
@@ -56,6 +57,8 @@ def test_a_broken_table_is_named(tmp_path, text):
 def test_an_analysis_of_another_file_is_refused(tmp_path):
     rows = [{"gain": "absolute", "mean": 0.1, "tokens": 100, "prompts": 5, "note": ""}]
     tables = read_tables([write(tmp_path, "gain_summary", rows)])
-    check_same_tokens(tables, 100, 5)
+    check_same_tokens(tables, np.full(100, 0.1), 5)
     with pytest.raises(ValueError, match="is of 100 tokens of 5 prompts, the metrics have 99 of 5"):
-        check_same_tokens(tables, 99, 5)
+        check_same_tokens(tables, np.full(99, 0.1), 5)
+    with pytest.raises(ValueError, match=r"mean gain of 0\.1, the metrics have 0\.2: another student"):
+        check_same_tokens(tables, np.full(100, 0.2), 5)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from ...statistics.gain import GainTable
 from ..tables import Tables
-from .curves import bucket_plot, position_plot
-from .forests import coefficient_plot, gap_plot
+from .budgets import BUDGETS
+from .curves import BUCKETS, POSITIONS
+from .drawing import Drawing, draw_plot, save_drawing
+from .forests import COEFFICIENTS, GAPS
+from .masks import MASKS
 from .plane import plane_plot
-from .selectors import budget_plot
-from .style import PALETTE_NOTE, Plot, panel_png, save_plot
-from .support import support_plot
+from .reach import REACH
+from .selectors import SELECTORS
+from .style import PALETTE_NOTE, Plot, Recipe
+from .support import SUPPORT
+from .within_q3 import WITHIN_Q3
 
-__all__ = ["PALETTE_NOTE", "Plot", "all_plots", "panel_png", "save_plot"]
+__all__ = ["PALETTE_NOTE", "RECIPES", "Drawing", "Plot", "Recipe", "all_plots", "draw_plot", "save_drawing"]
+
+RECIPES = (GAPS, COEFFICIENTS, SELECTORS, BUDGETS, MASKS, BUCKETS, WITHIN_Q3, REACH, SUPPORT, POSITIONS)
+"""In the order of the report, after the plane."""
 
 
-def all_plots(table: GainTable, tables: Tables) -> list[Plot]:
-    """In the order of the report."""
-    drawn = (gap_plot, coefficient_plot, budget_plot, bucket_plot, support_plot, position_plot)
-    return [plane_plot(table), *(draw(tables) for draw in drawn)]
+def all_plots(table: GainTable, tables: Tables) -> tuple[list[Plot], list[Recipe]]:
+    """What is drawn, in the order of the report; and what is not, since none of its tables was given."""
+    given = [recipe.plot(tables) for recipe in RECIPES if recipe.given(tables)]
+    return [plane_plot(table), *given], [recipe for recipe in RECIPES if not recipe.given(tables)]

@@ -7,7 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ...statistics.tables import Row
 from ..tables import Tables, number
-from .style import INK, UNSURE, Panel, Plot, counted, draw_band, note_panel
+from .marks import counted, draw_band, legend_above
+from .style import INK, UNSURE, Panel, Recipe, note_panel
 
 SCORES = {
     "entropy": "entropy H",
@@ -26,22 +27,17 @@ MEASURES = {
 }
 
 
-def bucket_plot(tables: Tables) -> Plot:
+def _bucket_panels(tables: Tables) -> list[Panel]:
     """A panel a score: residual gain and plain gain of each bucket."""
-    rows = tables.get("bucket_summary", [])
     panels = []
     for score, name in SCORES.items():
-        mine = [row for row in rows if row["score"] == score]
+        mine = tables.rows("bucket_summary", score=score)
         numbers = [row for row in mine if row.get("residual") is not None]
         if not numbers:
             panels.append(note_panel(name, mine[0]["note"] if mine else tables.note("bucket_summary")))
             continue
         panels.append(_bucket_panel(name, numbers))
-    caption = (
-        "Buckets of about equal size of each normalised score. Blue: gain less what the other scores explain linearly; "
-        "grey: gain. Bars: 95% over prompts."
-    )
-    return Plot("buckets", "Gain by buckets", caption, panels)
+    return panels
 
 
 def _bucket_panel(name: str, rows: list[Row]) -> Panel:
@@ -50,21 +46,23 @@ def _bucket_panel(name: str, rows: list[Row]) -> Panel:
         axes.axhline(0, color=INK, linewidth=0.9)
         axes.plot(x, [number(row, "gain")[0] for row in rows], color=UNSURE, linestyle=(0, (3, 2)), label="gain")
         draw_band(axes, x, [number(row, "residual", "residual_low", "residual_high") for row in rows], 0, "residual")
-        axes.set_xticks(x, [f"{row['score_mean']:.2g}" for row in rows], fontsize=7)
+        axes.set_xticks(x, [f"{row['score_mean']:.2f}" for row in rows], fontsize=7)
         axes.set_xlabel("mean normalised score of the bucket")
         axes.set_ylabel("nats a token")
         axes.grid(axis="y")
-        axes.legend()
+        legend_above(axes)
 
     title = f"{name}\nn = {counted([row['tokens'] for row in rows])} tokens a bucket, {len(rows)} buckets"
     return Panel(title, draw, f"residual gain over {len(rows)} buckets of {name}")
 
 
-def position_plot(tables: Tables) -> Plot:
+def _position_panels(tables: Tables) -> list[Panel]:
     """A panel a measure along the response; a line a checkpoint where opd_measures was given."""
     rows = [row | {"checkpoint": "before"} for row in tables.get("position_measures", [])]
     if tables.get("opd_measures_positions"):
         rows = [row for row in rows if row["measure"] == "gain"] + tables["opd_measures_positions"]
+    if not rows:
+        return [note_panel("Measures along the response", tables.note("position_measures"))]
     panels = []
     for measure, name in MEASURES.items():
         mine = [row for row in rows if row["measure"] == measure and row["mean"] is not None]
@@ -72,10 +70,7 @@ def position_plot(tables: Tables) -> Plot:
             panels.append(note_panel(name, "no number: the columns it needs are not in the file"))
             continue
         panels.append(_position_panel(measure, name, mine))
-    if not rows:
-        panels = [note_panel("Measures along the response", tables.note("position_measures"))]
-    caption = "Bins of about equal numbers of tokens. Bars: 95% over prompts."
-    return Plot("positions", "Along the response", caption, panels)
+    return panels
 
 
 def _position_panel(measure: str, name: str, rows: list[Row]) -> Panel:
@@ -93,7 +88,24 @@ def _position_panel(measure: str, name: str, rows: list[Row]) -> Panel:
         axes.set_xlabel("token position in the response")
         axes.grid(axis="y")
         if len(checkpoints) > 1:
-            axes.legend()
+            legend_above(axes)
 
     title = f"{name}\nn = {counted([row['tokens'] for row in rows])} tokens a bin"
     return Panel(title, draw, f"{name} along the response")
+
+
+BUCKETS = Recipe(
+    "buckets",
+    "Gain by buckets",
+    "Buckets of about equal size of each normalised score. Blue: gain less what the other scores explain linearly; "
+    "grey: gain. Bars: 95% over prompts.",
+    ("bucket_summary",),
+    _bucket_panels,
+)
+POSITIONS = Recipe(
+    "positions",
+    "Along the response",
+    "Bins of about equal numbers of tokens. Bars: 95% over prompts.",
+    ("position_measures", "opd_measures_positions"),
+    _position_panels,
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...statistics.tables import Row
 from ..tables import Tables, number
-from .style import Panel, Plot, counted, draw_forest, note_panel
+from .marks import counted, draw_forest
+from .style import Panel, Recipe, note_panel
 
 METHODS = {"bootstrap": "high less low C", "matched": "matched", "matched_adjusted": "matched, adjusted"}
 TERMS = {
@@ -18,22 +19,17 @@ TERMS = {
     "incompatible": "incompatible D (1 - C)",
 }
 MODELS = {"compatibility": "Model with D and C", "split": "Model with D C and D (1 - C)"}
-_FILLED = "Filled and blue: the 95% interval leaves out 0; grey and hollow: it does not. Not corrected for many tests"
+FILLED = "Filled and blue: the 95% interval leaves out 0; grey and hollow: it does not. Not corrected for many tests"
 
 
-def gap_plot(tables: Tables) -> Plot:
+def _gap_panels(tables: Tables) -> list[Panel]:
     """Split-model gaps (nats, and standardised) and the Q3 gaps, a line for each K and method."""
     gaps = tables.rows("regression_summary", gain="absolute")
-    panels = [
+    return [
         _gap_panel(tables, gaps, "gap_raw", "Learnable less incompatible, unit slopes", "nats a unit of normalised D"),
         _gap_panel(tables, gaps, "gap", "beta learnable less beta incompatible", "standardised"),
         _q3_panel(tables),
     ]
-    caption = (
-        f"{_FILLED}; the tables have p values after Holm. The first panel is 0 where gain follows D alone, the second "
-        "need not be."
-    )
-    return Plot("gap_forest", "Gaps between what the student can and cannot support", caption, panels)
 
 
 def _gap_panel(tables: Tables, rows: list[Row], term: str, title: str, unit: str) -> Panel:
@@ -56,7 +52,7 @@ def _q3_panel(tables: Tables) -> Panel:
     return forest_panel(found, labels, names, title, "nats of gain a token", size)
 
 
-def coefficient_plot(tables: Tables) -> Plot:
+def _coefficient_panels(tables: Tables) -> list[Panel]:
     """Standardised coefficients of both models, a panel a model and K."""
     panels = []
     for model, name in MODELS.items():
@@ -71,8 +67,7 @@ def coefficient_plot(tables: Tables) -> Plot:
                 continue
             labels = [TERMS[row["term"]] for row in mine]
             panels.append(forest_panel(mine, labels, ("beta", "low", "high"), title, "standard deviations of gain"))
-    caption = f"Standardised gain on standardised scores before training, clustered by prompt. {_FILLED}."
-    return Plot("coefficients", "Regression of the gain", caption, panels)
+    return panels
 
 
 def forest_panel(
@@ -81,8 +76,27 @@ def forest_panel(
     """A panel with a line a row; size: its n for the title, if not that of the rows."""
     values = [number(row, *names) for row in rows]
     notes = [row.get("note", "") for row in rows]
-    tokens, prompts = (counted([row.get(name) for row in rows]) for name in ("tokens", "prompts"))
+    known = [row for row in rows if row.get(names[0]) is not None] or rows
+    tokens, prompts = (counted([row.get(name) for row in known]) for name in ("tokens", "prompts"))
     size = size or f"n = {tokens} tokens of {prompts} prompts"
     alt = "; ".join(f"{label} {value[0]:.3g}" for label, value in zip(labels, values, strict=True))
-    height = 1.15 + 0.24 * max(len(rows), 2)
+    tall = any("\n" in label for label in labels)
+    height = 1.15 + (0.36 if tall else 0.24) * max(len(rows), 2)
     return Panel(f"{title}\n{size}", lambda axes: draw_forest(axes, labels, values, notes, unit), alt, height=height)
+
+
+GAPS = Recipe(
+    "gap_forest",
+    "Gaps between what the student can and cannot support",
+    f"{FILLED}; the tables have p values after Holm. The first panel is 0 where gain follows D alone, the second need "
+    "not be.",
+    ("regression_summary", "q3_bootstrap_matching_summary"),
+    _gap_panels,
+)
+COEFFICIENTS = Recipe(
+    "coefficients",
+    "Regression of the gain",
+    f"Standardised gain on standardised scores before training, clustered by prompt. {FILLED}.",
+    ("regression_summary",),
+    _coefficient_panels,
+)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ...statistics.gain import GainTable
+from .marks import color_bar
 from .style import DIVERGING, INK, SEQUENTIAL, Panel, Plot, note_panel
 
 LEAST = 5
@@ -42,13 +43,13 @@ def _gain(axes: Axes, x: np.ndarray, y: np.ndarray, gain: np.ndarray) -> None:
     edge = float(np.quantile(np.abs(means), 0.95)) if len(means) else 0.0
     edge = edge or 1.0
     cells.set_clim(-edge, edge)
-    axes.figure.colorbar(cells, ax=axes, label="mean gain, nats", extend="both", shrink=0.85)
+    color_bar(axes, cells, label="mean gain, nats", extend="both")
     _finish(axes, x, y)
 
 
 def _count(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     cells = axes.hexbin(x, y, gridsize=_SIZE, bins="log", mincnt=1, cmap=SEQUENTIAL, linewidths=0.1)
-    axes.figure.colorbar(cells, ax=axes, label="tokens", shrink=0.85, format=lambda count, _: f"{count:,.0f}")
+    color_bar(axes, cells, label="tokens", format=lambda count, _: f"{count:,.0f}")
     _finish(axes, x, y)
 
 

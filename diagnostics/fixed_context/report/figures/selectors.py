@@ -7,23 +7,19 @@ from matplotlib.axes import Axes
 from ...statistics.tables import Row
 from ..tables import Tables, number
 from .forests import forest_panel
-from .style import INK, Panel, Plot, draw_band, note_panel
+from .marks import draw_band, legend_above
+from .style import INK, Panel, Recipe, note_panel
 
 _NAMES = ("gain_per_kept", "gain_per_kept_low", "gain_per_kept_high")
 _FIRST = ("teachability", "divergence", "entropy", "tip", "q3_highc", "random_expected")
 """Selectors of the panel with lines, where more would hide each other; the panels beside it have all."""
 
 
-def budget_plot(tables: Tables) -> Plot:
+def _panels(tables: Tables) -> list[Panel]:
     """Lines over the exact budget, and a forest a budget with every selector."""
     rows = tables.get("topn", [])
-    caption = (
-        "n: tokens that each selector keeps, exactly; random_expected: the mean of all draws of that many. The "
-        "selection is held through the bootstrap."
-    )
     if not rows:
-        panels = [note_panel("Gain of the kept tokens", tables.note("topn"))]
-        return Plot("gain_by_budget", "Selectors at the same budget", caption, panels)
+        return [note_panel("Gain of the kept tokens", tables.note("topn"))]
     shown = [name for name in dict.fromkeys(row["selector"] for row in rows) if name in _FIRST]
     budgets = sorted({(row["ratio"], row["n"]) for row in rows})
     panels = [_line_panel(rows, shown, budgets)]
@@ -33,7 +29,7 @@ def budget_plot(tables: Tables) -> Plot:
         labels = [_label(row, n) for row in mine]
         title, size = f"{ratio:.3g} of the tokens kept", f"n = {n:,} by each selector"
         panels.append(forest_panel(mine, labels, _NAMES, title, "nats a kept token", size))
-    return Plot("gain_by_budget", "Selectors at the same budget", caption, panels)
+    return panels
 
 
 def _label(row: Row, n: int) -> str:
@@ -55,9 +51,18 @@ def _line_panel(rows: list[Row], shown: list[str], budgets: list[tuple[float, in
         axes.set_ylabel("nats of gain a kept token")
         axes.grid(axis="y")
         axes.set_xlabel("ratio and n")
-        axes.margins(y=0.22)
-        axes.legend(fontsize=7, ncols=2, loc="upper right")
+        legend_above(axes)
 
     prompts = max(row["prompts"] or 0 for row in rows)
     title = f"Gain of the kept tokens by exact budget\nn under each budget, {prompts:,} prompts"
     return Panel(title, draw, "lines of gain a kept token", height=3.6)
+
+
+SELECTORS = Recipe(
+    "gain_by_budget",
+    "Selectors at the same budget",
+    "n: tokens that each selector keeps, exactly; random_expected: the mean of all draws of that many. The selection "
+    "is held through the bootstrap.",
+    ("topn",),
+    _panels,
+)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 from matplotlib.axes import Axes
 
 from ...statistics.tables import Row
 from ..tables import Tables, number
-from .style import DIVERGING, UNSURE, Panel, Plot, counted, note_panel
+from .marks import counted, noted
+from .style import DIVERGING, UNSURE, Panel, Recipe, note_panel
 
 QUANTITIES = {
     "compatibility": "Coefficient of support, standardised",
@@ -18,18 +17,12 @@ QUANTITIES = {
 }
 
 
-def support_plot(tables: Tables) -> Plot:
+def _panels(tables: Tables) -> list[Panel]:
     """A heat map a quantity: definitions down, K across."""
     rows = tables.get("support_definitions", [])
-    caption = (
-        "Star: the 95% interval leaves out 0 (not corrected for many tests; the table has Holm's). Words: why there is "
-        "no number."
-    )
     if not rows:
-        panels = [note_panel("Definitions of support", tables.note("support_definitions"))]
-    else:
-        panels = [_panel(name, [row for row in rows if row["quantity"] == key]) for key, name in QUANTITIES.items()]
-    return Plot("support_definitions", "Does it hang on how support is defined?", caption, panels)
+        return [note_panel("Definitions of support", tables.note("support_definitions"))]
+    return [_panel(name, [row for row in rows if row["quantity"] == key]) for key, name in QUANTITIES.items()]
 
 
 def _panel(name: str, rows: list[Row]) -> Panel:
@@ -59,18 +52,20 @@ def _panel(name: str, rows: list[Row]) -> Panel:
 def _cell(axes: Axes, x: int, y: int, row: Row | None, edge: float) -> None:
     if row is None or row["value"] is None:
         note = "not in the file" if row is None else row["note"] or "no number"
-        axes.text(
-            x,
-            y,
-            "\n".join(textwrap.wrap(note, 24)[:3]),
-            ha="center",
-            va="center",
-            fontsize=5.5,
-            style="italic",
-            color=UNSURE,
-        )
+        text = noted(note, 18, 3)
+        axes.text(x, y, text, ha="center", va="center", fontsize=6, color=UNSURE)
         return
     value, low, high = number(row, "value", "low", "high")
     star = "" if np.isnan(low) or low <= 0 <= high else " *"
     color = "white" if abs(value) > 0.7 * edge else "black"
     axes.text(x, y, f"{value:+.3g}{star}", ha="center", va="center", fontsize=8, color=color)
+
+
+SUPPORT = Recipe(
+    "support_definitions",
+    "Does it hang on how support is defined?",
+    "Star: the 95% interval leaves out 0 (not corrected for many tests; the table has Holm's). Words: why there is no "
+    "number.",
+    ("support_definitions",),
+    _panels,
+)
