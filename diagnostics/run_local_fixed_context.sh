@@ -36,11 +36,13 @@ name_runs() {
   local names
   names=$(PYTHONPATH=$(python_path) "$PYTHON" -c '
 import sys
-from local_engine.suite import all_runs, parse_methods, parse_seeds
 try:
+    from local_engine.suite import all_runs, parse_methods, parse_seeds
     print(*(run.directory for run in all_runs(parse_methods(sys.argv[1]), parse_seeds(sys.argv[2]))), sep="\n")
+except ImportError as error:
+    sys.exit(f"PYTHON {sys.executable}: {error}")
 except ValueError as error:
-    sys.exit(f"{error}")' "$METHODS" "$SEED" 2>&1) || die "METHODS $METHODS: ${names##*$'\n'}"
+    sys.exit(f"{error}")' "$METHODS" "$SEED" 2>&1) || die "${names##*$'\n'}"
   mapfile -t RUNS <<<"$names"
 }
 
@@ -48,7 +50,7 @@ main() {
   local engine prompts=() extra=() score name
   check "$@"
   name_runs
-  OUT=${OUT%/} engine=${OUT%/}/engine TOKENIZER=${OUT%/}/engine/models/student K=$TOPK
+  OUT=${OUT%/} engine=${OUT%/}/engine RUNS_DIR=${OUT%/}/engine/runs TOKENIZER=${OUT%/}/engine/models/student K=$TOPK
   STEPS=$((4 + ${#RUNS[@]} * (1 + ANALYSIS_STEPS_EACH) + ANALYSIS_STEPS))
   [[ -z ${PROMPTS:-} ]] || prompts=(--prompts "$PROMPTS")
   read -ra extra <<<"${ARGS:-}"

@@ -13,6 +13,7 @@ from pyarrow import feather
 from ta_opd.files import atomic_path
 
 from .baseline import append_baseline
+from .files import read_parquet
 from .normalise import file_axes
 from .plan import Plan
 from .schema import AXES, METADATA_KEY, measured, metrics_schema, parquet_settings
@@ -29,7 +30,7 @@ def assemble(plan: Plan, parts: list[Path]) -> None:
     baseline = None
     if plan.baseline is not None:
         rows, found = plan.baseline
-        baseline = pq.read_table(settings.baseline_metrics, columns=measured(found)).take(pa.array(rows))
+        baseline = read_parquet(settings.baseline_metrics, measured(found)).take(pa.array(rows))
     settings.output.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_path(settings.output) as temporary,

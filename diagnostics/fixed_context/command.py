@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .models import DTYPES
-from .parser import USAGE_ERROR
+from .parser import USAGE_ERROR, os_error_line
 from .settings import EvalSettings
 
 
@@ -21,6 +21,9 @@ def run(prog: str, work: Callable[[Console], None]) -> int:
         work(console)
     except ValueError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        print(f"{prog}: error: {os_error_line(error)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command goes on from what is finished", file=sys.stderr)

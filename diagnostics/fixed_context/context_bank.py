@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 from ta_opd.files import atomic_path, write_json
 
+from .files import make_parent
 from .identity import context_id, file_sha256, prompt_id, tokenizer_fingerprint
 from .schema import CONTEXT_SCHEMA, SCHEMA_VERSION, write_parquet
 
@@ -71,12 +72,12 @@ def describe(counts: Counter) -> str:
 def write_bank(path: Path, bank: pa.Table, counts: Counter, tokenizer: Any = None) -> dict[str, Any]:
     """The bank by its suffix (.parquet, .jsonl, .csv) and FILE.manifest.json beside it, each atomically; the manifest.
 
-    Lists are JSON in a CSV. Raises ValueError for another suffix.
+    Lists are JSON in a CSV. Raises ValueError for another suffix, or where there can be no such directory.
     """
     write = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
     if path.suffix not in write:
         raise ValueError(f"--output {path}: the name must end in .parquet, .jsonl or .csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path, "--output")
     with atomic_path(path) as temporary:
         write[path.suffix](temporary, bank)
     lengths = bank["response_length"].to_numpy()

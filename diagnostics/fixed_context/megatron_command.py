@@ -78,7 +78,9 @@ def latest_iteration(root: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _command(arguments: argparse.Namespace, origin: str | Path, converter: Path, iteration: str, model: Path) -> list[str]:
+def _command(
+    arguments: argparse.Namespace, origin: str | Path, converter: Path, iteration: str, model: Path
+) -> list[str]:
     given = {
         "--checkpoint-root": arguments.checkpoint_root,
         "--iteration": iteration,

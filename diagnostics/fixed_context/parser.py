@@ -12,3 +12,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+
+def os_error_line(error: OSError) -> str:
+    """What the system refused, with the file where it names one."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 from ta_opd.teacher.servers import ServerFacts
 
-from .baseline import check_comparable, match_rows
+from .baseline import TOKEN, check_comparable, match_rows
 from .cache import cache_key
 from .contexts import Context, select_contexts, shards
+from .files import make_parent, read_json
 from .identity import file_sha256, model_fingerprint, tokenizer_difference, tokenizer_fingerprint
 from .models import ModelFiles, load_tokenizer
 from .normalise import SCOPE
-from .schema import KEY, SCHEMA_VERSION, metrics_file_schema, read_context_bank, read_metadata, read_metrics
+from .schema import (
+    SCHEMA_VERSION,
+    measured,
+    metrics_file_schema,
+    read_context_bank,
+    read_metadata,
+    read_metrics,
+)
 from .server import ServerTeacher
 from .settings import EvalSettings
 
@@ -64,6 +72,7 @@ class Plan:
 
 def make_plan(settings: EvalSettings) -> Plan:
     """Raises ValueError, in one line for the person, for every input that does not fit."""
+    make_parent(settings.output, "--output")
     bank = read_context_bank(settings.context_bank)
     contexts, empty = select_contexts(bank, settings.max_samples, settings.max_response_tokens)
     student = ModelFiles.of("student", settings.student, settings.dtype, settings.trust_remote_code)
@@ -120,7 +129,7 @@ def _tokenizers(settings: EvalSettings, student: ModelFiles, facts: ServerFacts)
     allowed = settings.allow_tokenizer_mismatch
     advice = "; --allow-tokenizer-mismatch goes on regardless"
     manifest = settings.context_bank.with_name(f"{settings.context_bank.name}.manifest.json")
-    told = json.loads(manifest.read_text(encoding="utf-8")).get("tokenizer_fingerprint") if manifest.exists() else None
+    told = read_json(manifest).get("tokenizer_fingerprint") if manifest.exists() else None
     loaded = {}
     teacher = settings.teacher_tokenizer or facts.tokenizer_path
     for flag, path in (("--student", str(student.path)), ("--teacher", teacher)):
@@ -145,25 +154,28 @@ def _with_baseline(plan: Plan, contexts: list[Context]) -> Plan:
     path = plan.settings.baseline_metrics
     if path.resolve() == plan.settings.output.resolve():
         raise ValueError(f"--baseline-metrics {path} is the --output; write the metrics to another file")
-    before = read_metrics(path, columns=["token_id"])
+    schema = metrics_file_schema(path)
+    before = read_metrics(path, columns=[*TOKEN, *measured(schema)])  # all that is joined at the end can be read
     check_comparable(plan.metadata, read_metadata(path), path)
     try:
-        rows = match_rows(_keys(contexts), before.select([*KEY, "token_id"]))
+        rows = match_rows(_tokens(contexts), before.select(TOKEN))
     except ValueError as error:
         raise ValueError(f"--baseline-metrics {path}: {error}") from error
     told = {"file_sha256": file_sha256(path), "student_fingerprint": read_metadata(path).get("student_fingerprint")}
     metadata = plan.metadata | {"baseline": told}
-    schema = metrics_file_schema(path)
     return replace(plan, metadata=metadata, baseline=(rows, schema))
 
 
-def _keys(contexts: list[Context]) -> pl.DataFrame:
-    """context_id, tok_pos and token_id of every token that will be scored, in order."""
-    return pl.concat(
-        pl.DataFrame({"context_id": [c.context_id], "token_id": [c.response.tolist()]})
-        .explode("token_id")
-        .with_columns(tok_pos=pl.int_range(pl.len(), dtype=pl.Int32), token_id=pl.col("token_id").cast(pl.Int32))
-        for c in contexts
+def _tokens(contexts: list[Context]) -> pl.DataFrame:
+    """TOKEN of every token that will be scored, in order."""
+    lengths = [len(c.response) for c in contexts]
+    return pl.DataFrame(
+        {
+            "context_id": np.repeat([c.context_id for c in contexts], lengths),
+            "tok_pos": np.concatenate([np.arange(length) for length in lengths]),
+            "token_id": np.concatenate([c.response for c in contexts]),
+            "loss_mask": np.concatenate([c.loss_mask for c in contexts]),
+        }
     )
 
 

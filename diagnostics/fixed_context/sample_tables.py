@@ -136,7 +136,11 @@ def _lists(path: Path, table: pa.Table) -> pa.Table:
 def matching_files(flag: str, pattern: str) -> list[Path]:
     """Files that a glob matches, in order. Raises ValueError, naming the flag, where there is none."""
     whole = Path(pattern)
-    paths = sorted(Path(whole.anchor or ".").glob(str(whole.relative_to(whole.anchor))))
+    inside = whole.relative_to(whole.anchor)
+    try:
+        paths = sorted(Path(whole.anchor or ".").glob(str(inside))) if inside.parts else []
+    except ValueError as error:
+        raise ValueError(f"{flag} {pattern}: {error}") from error
     if not paths:
-        raise ValueError(f"{flag} {pattern}: no such file")
+        raise ValueError(f"{flag} {pattern or repr(pattern)}: no such file")
     return paths

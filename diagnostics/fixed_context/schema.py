@@ -18,6 +18,9 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from .files import first_line, of_parquet, parsed_json, read_parquet
+from .frame_columns import labels
+
 SCHEMA_VERSION = 1
 METADATA_KEY = b"ta_opd"
 KEY = ("context_id", "tok_pos")
@@ -159,6 +162,8 @@ def read_context_bank(path: str | Path) -> pl.DataFrame:
     bank = pl.from_arrow(_cast(path, table.select(CONTEXT_SCHEMA.names), CONTEXT_SCHEMA))
     if not len(bank):
         raise ValueError(f"{path}: no contexts")
+    for name in ("context_id", "prompt_id"):
+        labels(bank, name, str(path))
     _check_unique(path, bank, ["context_id"])
     return bank
 
@@ -168,15 +173,17 @@ def read_metrics(path: str | Path, needed: Iterable[str] = (), columns: Sequence
 
     needed: columns that must be there beside the key. columns: those to read, all of them for None; a needed column and
     the key are always read. Raises ValueError, naming the file and every column that is missing, where it is not a
-    metrics file of this version or where (context_id, tok_pos) comes twice.
+    metrics file of this version, or where (context_id, tok_pos) is empty or comes twice.
     """
     path = Path(path)
     there = metrics_file_schema(path).names
     wanted = list(dict.fromkeys(["schema_version", *KEY, *needed, *(there if columns is None else columns)]))
-    table = _parquet(path, lambda: pq.read_table(path, columns=[name for name in wanted if name in there]))
+    table = read_parquet(path, [name for name in wanted if name in there])
     _check_version(path, table)
     _check_columns(path, table.schema, wanted)
     frame = pl.from_arrow(table)
+    for name in KEY:
+        labels(frame, name, str(path))
     _check_unique(path, frame, list(KEY))
     return frame
 
@@ -186,13 +193,13 @@ def metrics_file_schema(path: str | Path) -> pa.Schema:
     path = Path(path)
     if path.suffix != ".parquet":
         raise ValueError(f"{path}: a metrics file ends in .parquet")
-    return _parquet(path, lambda: pq.read_schema(path))
+    return of_parquet(path, lambda: pq.read_schema(path))
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """What a metrics file says of how it was made; empty where it says nothing."""
     found = (metrics_file_schema(path).metadata or {}).get(METADATA_KEY)
-    return {} if found is None else json.loads(found)
+    return {} if found is None else parsed_json(found, path)
 
 
 def write_parquet(path: Path, table: pa.Table, metadata: dict[str, Any]) -> None:
@@ -202,7 +209,8 @@ def write_parquet(path: Path, table: pa.Table, metadata: dict[str, Any]) -> None
 
 
 def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
-    """zstd. Floats are split into byte streams: a dictionary of them costs more time and more room."""
+    """zstd, with a checksum for each page: flipped bits of floats would be numbers too. Floats are split into byte
+    streams: a dictionary of them costs more time and more room."""
     dictionaries, streams = [], {}
     for field in schema:
         listed = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
@@ -211,7 +219,9 @@ def parquet_settings(schema: pa.Schema) -> dict[str, Any]:
             streams[f"{field.name}.list.element" if listed else field.name] = "BYTE_STREAM_SPLIT"
         elif not listed:
             dictionaries.append(field.name)
-    return {"compression": "zstd", "use_dictionary": dictionaries, "column_encoding": streams}
+    return {
+        "compression": "zstd", "use_dictionary": dictionaries, "column_encoding": streams, "write_page_checksum": True,
+    }  # fmt: skip
 
 
 def read_any(path: str | Path, schema: pa.Schema | None = None) -> pa.Table:
@@ -222,7 +232,7 @@ def read_any(path: str | Path, schema: pa.Schema | None = None) -> pa.Table:
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if path.suffix == ".parquet":
-        return _parquet(path, lambda: pq.read_table(path))
+        return read_parquet(path)
     if path.suffix not in (".jsonl", ".csv"):
         raise ValueError(f"{path}: the name must end in .parquet, .jsonl or .csv")
     if not path.is_file():
@@ -235,16 +245,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         parsing = pa.csv.ParseOptions(newlines_in_values=True)
         return pa.csv.read_csv(path, parse_options=parsing, convert_options=options)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({_first_line(error)})") from error
-
-
-def _parquet(path: Path, read):
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        return read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: not a whole Parquet file ({_first_line(error)})") from error
+        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({first_line(error)})") from error
 
 
 def _check_columns(path: Path, schema: pa.Schema, needed: Iterable[str]) -> None:
@@ -282,12 +283,8 @@ def _cast(path: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
                 column = pa.chunked_array([pa.array(values, field.type)])
             columns.append(column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path}: column {field.name} is not {field.type} ({_first_line(error)})") from error
+            raise ValueError(f"{path}: column {field.name} is not {field.type} ({first_line(error)})") from error
     return pa.table(columns, schema=schema)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
 
 
 def _plural(count: int, noun: str) -> str:

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What the fixed-context drivers share: steps that are skipped once they are done, progress, the analyses of every run.
 #
-# Read of the sourcing script: OUT, PYTHON, RUNS (names), STEPS, K, BOOTSTRAP, TOKENIZER, NULL_METRICS, JOBS, DRY_RUN.
+# Read of the sourcing script: OUT, PYTHON, RUNS (names), RUNS_DIR (their folders), STEPS, K, BOOTSTRAP, TOKENIZER,
+# NULL_METRICS, JOBS, DRY_RUN.
 
 if ((BASH_VERSINFO[0] < 5)); then
   echo "${0##*/}: error: bash $BASH_VERSION is too old; 5.0 or later is needed" >&2
@@ -143,8 +144,8 @@ time_left() {
 
 tool() { TOOL_WORDS=(env "PYTHONPATH=$(python_path)" "$PYTHON" "$REPO/tools/$1.py"); }
 
-ANALYSIS_STEPS_EACH=4
-ANALYSIS_STEPS=4
+ANALYSIS_STEPS_EACH=5
+ANALYSIS_STEPS=3
 
 metrics_of() { printf '%s/after/%s/fixed_context_metrics.parquet' "$OUT" "$1"; }
 
@@ -168,6 +169,9 @@ analyse_all() {
     begin "reach of the teacher's first choice, $name" "$OUT/analysis/reachability/$name/summary.json" \
       "${TOOL_WORDS[@]}" --input "$(metrics_of "$name")" --bootstrap "$BOOTSTRAP" \
       --output-dir "$OUT/analysis/reachability/$name"
+    tool replay_masks
+    begin "what other selectors would have kept, $name" "$OUT/analysis/replay/$name/summary.json" "${TOOL_WORDS[@]}" \
+      --input "$RUNS_DIR/$name/token_bank" --output-dir "$OUT/analysis/replay/$name"
   done
   tool matched_fixed_context_topn
   begin "selectors at the same n" "$OUT/analysis/topn/summary.json" "${TOOL_WORDS[@]}" \
@@ -178,9 +182,6 @@ analyse_all() {
   tool opd_measures
   begin "agreement over training" "$OUT/analysis/measures/summary.json" "${TOOL_WORDS[@]}" \
     "${checkpoints[@]}" --bootstrap "$BOOTSTRAP" --output-dir "$OUT/analysis/measures"
-  tool replay_masks
-  begin "what each selector keeps" "$OUT/analysis/replay/summary.json" "${TOOL_WORDS[@]}" \
-    --input "$before" --output-dir "$OUT/analysis/replay"
   finish
   for name in "${RUNS[@]}"; do
     tool fixed_context_report
@@ -189,7 +190,7 @@ analyse_all() {
       --tokenizer "$TOKENIZER" --title "Which teacher signals $name learned" \
       --analysis "$OUT/analysis/gain/$name" --analysis "$OUT/analysis/within_q3/$name" \
       --analysis "$OUT/analysis/reachability/$name" --analysis "$OUT/analysis/topn" --analysis "$OUT/analysis/support" \
-      --analysis "$OUT/analysis/measures" --analysis "$OUT/analysis/replay" --output-dir "$OUT/report/$name"
+      --analysis "$OUT/analysis/measures" --analysis "$OUT/analysis/replay/$name" --output-dir "$OUT/report/$name"
   done
   finish
 }

@@ -2,10 +2,10 @@
 # The command that scores the trained student on frozen contexts, into SCORE_WORDS.
 
 score_words() {
-  local gpus
+  local gpus python=${DIAGNOSTICS_PYTHON:-$PYTHON}
   if [[ $BACKEND == local ]]; then
     SCORE_WORDS=(
-      env "PYTHONPATH=$(python_path)" "$PYTHON" "$REPO/tools/eval_fixed_context_bank.py"
+      env "PYTHONPATH=$(python_path)" "$python" "$REPO/tools/eval_fixed_context_bank.py"
       --student "$SUITE_DIR/engine/models/$(engine_run)"
       --teacher "$SUITE_DIR/engine/models/teacher"
       --output "$RUN_DIR/fixed_context/fixed_context_metrics.parquet"
@@ -13,8 +13,8 @@ score_words() {
   else
     IFS=, read -ra gpus <<<"$EVAL_GPUS"
     SCORE_WORDS=(
-      env "CUDA_VISIBLE_DEVICES=$EVAL_GPUS" "SLIME_DIR=$SLIME_DIR" "PYTHONPATH=$(scoring_path)"
-      "$PYTHON" "$REPO/tools/eval_fixed_context_from_megatron.py"
+      env "CUDA_VISIBLE_DEVICES=$EVAL_GPUS" "PYTHONPATH=$(python_path)"
+      "$python" "$REPO/tools/eval_fixed_context_from_megatron.py"
       --checkpoint-root "$RUN_DIR/checkpoints"
       --iteration latest
       --origin-hf-dir "$STUDENT_HF"
@@ -22,13 +22,12 @@ score_words() {
       --output-dir "$RUN_DIR/fixed_context"
       --student-device cuda:0
       --teacher-device "cuda:$((${#gpus[@]} > 1))"
+      --python "$PYTHON" # converts
+      --slime-dir "$SLIME_DIR"
     )
+    [[ -z $MEGATRON_LM_DIR ]] || SCORE_WORDS+=(--megatron-dir "$MEGATRON_LM_DIR")
   fi
   SCORE_WORDS+=(--context-bank "$COMMON_CONTEXT" --topk "$OPD_TOPK_METRICS_K")
   [[ -z $BASELINE_METRICS ]] || SCORE_WORDS+=(--baseline-metrics "$BASELINE_METRICS")
-}
-
-# The conversion of checkpoints imports slime and Megatron.
-scoring_path() {
-  printf '%s' "$SLIME_DIR${MEGATRON_LM_DIR:+:$MEGATRON_LM_DIR}:$(python_path)"
+  SCORE_WORDS+=("${SCORE_ARGS_WORDS[@]}")
 }

@@ -243,7 +243,9 @@ VARIABLES: tuple[Variable, ...] = (
     _after("SKIP_EVAL", "0", "switch", "leave the fixed contexts out", free=True),
     _after("COMMON_CONTEXT", "", "path", "fixed contexts that every run is scored on", derived="none are scored"),
     _after("BASELINE_METRICS", "", "path", "their scores before training", derived="computed with each run"),
+    _after("SCORE_ARGS", "", "words", "more words for the scoring command, after all others", free=True),
     _tool("PYTHON", "python3", "text", "Python of slime and of these tools", free=True),
+    _tool("DIAGNOSTICS_PYTHON", "", "text", "Python with `.[diagnostics]`, which scores", free=True, derived="PYTHON"),
     _tool("TRAIN_COMMAND", "", "words", "what trains", free=True, derived="$PYTHON train_opd.py"),
     _tool(
         "TEACHER_COMMAND", "", "words", "what serves the teacher", free=True, derived="$PYTHON -m sglang.launch_server"

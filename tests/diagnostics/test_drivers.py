@@ -61,9 +61,11 @@ def dry_run(warm_python, tmp_path_factory):
         "PROMPT_DATA": "/data/prompts.jsonl", "RAY_TEMP_DIR": "/tmp/ray-ta-opd", "MODELS_DIR": "/models",
     }  # fmt: skip
 
-    def dry(pair, **settings):
+    def dry(pair, refused=False, **settings):
         code, printed, error = run(REPO / f"diagnostics/run_{pair}_fixed_context_300.sh", **(steady | settings))
-        assert code == 0, error
+        assert code == 2 * refused, error
+        if refused:
+            return error
         assert not Path("/suites").exists()
         for path, label in ((str(warm_python), "PYTHON"), (str(slime), "SLIME_DIR"), (str(REPO), "REPO")):
             printed = printed.replace(path, label)
@@ -109,7 +111,7 @@ def test_several_runs_are_scored_on_the_contexts_of_the_first(dry_run):
     printed = dry_run(pair, METHOD_LIST=methods, CONTEXTS="40")
     assert "--debug-rollout-data '/suites/" in printed
     assert printed.count("runs/teachability-0.10-seed41717/debug_rollouts/[0-9]") == 1
-    assert "# 17/17 report of random-0.10-seed41717" in printed
+    assert "# 18/18 report of random-0.10-seed41717" in printed
     assert "--max-samples 40" in printed
     assert printed.count("--allow-tokenizer-mismatch") == 4  # the special tokens of this pair differ
 
@@ -135,6 +137,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, script, settings, told)
     assert told in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"SAVE_DEBUG_ROLLOUT_DATA": "0"}, "the contexts are made of slime's debug rollouts"),
+        (
+            {"SAVE_DEBUG_ROLLOUT_DATA": "/x/{rollout_id}.pt", "METHOD_LIST": "pure_opd:1.0:1 random:0.1:2"},
+            "each would replace the other's rollouts",
+        ),
+        ({"DIAGNOSTICS_PYTHON": "no-such-python"}, "DIAGNOSTICS_PYTHON no-such-python is not a command"),
+        ({"BACKEND": "local"}, "run_local_fixed_context.sh is for the embedded engine"),
+        ({"JOBS": "0"}, "JOBS 0 must be"),
+    ],
+)
+def test_what_would_fail_after_training_is_refused_before_it(dry_run, settings, told):
+    error = dry_run("qwen3_8b_to_4b", refused=True, **settings)
+    assert told in error and len(error.splitlines()) == 1
 
 
 def test_arguments_are_refused():

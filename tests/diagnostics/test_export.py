@@ -225,10 +225,36 @@ def test_what_is_no_dump_is_refused_in_one_line(form, tmp_path, capsys):
         (("--token-bank", "x.parquet"), "--token-bank and --prompts go together"),
         (("--local-engine", "no/where/at/all"), "--tokenizer no/where/at/all/models/student: no such directory"),
         (("--contexts", "nowhere.jsonl", "--max-samples", "0"), "--max-samples 0"),
+        (("--contexts", ""), "--contexts '': no such file"),
+        (("--contexts", "/"), "--contexts /: no such file"),
+        (("--contexts", "a**"), "--contexts a**: Invalid pattern"),
     ],
 )
 def test_flags_that_do_not_fit(flags, said, tmp_path, capsys):
     assert said in export(capsys, *flags, "--output", tmp_path / "b.parquet", code=2)
+
+
+def test_an_output_below_a_file_is_refused_in_one_line(tmp_path, capsys):
+    save_dump(tmp_path / "0.pt", [dumped([1, 2], 1)])
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file" / "b.parquet", tmp_path / "file" / "deeper" / "b.parquet"):
+        said = export(capsys, "--debug-rollout-data", tmp_path / "0.pt", "--output", output, code=2)
+        assert f"--output {output}: {tmp_path / 'file'}" in said and len(said.splitlines()) == 1
+
+
+def test_a_bank_whose_bits_flipped_or_that_lacks_a_prompts_id_is_refused(tmp_path):
+    bank, counts = build_bank(samples(40), None)
+    path = tmp_path / "b.parquet"
+    write_bank(path, bank, counts)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"b\.parquet: not a whole Parquet file"):
+        read_context_bank(path)
+    without = pl.from_arrow(bank).with_columns(prompt_id=pl.lit(None, pl.String))
+    write_bank(path, without.to_arrow().cast(CONTEXT_SCHEMA), counts)
+    with pytest.raises(ValueError, match="column prompt_id is empty at 40 of 40 rows"):
+        read_context_bank(path)
 
 
 def test_a_bank_of_nothing_is_refused(tmp_path, capsys):

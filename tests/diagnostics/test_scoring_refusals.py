@@ -175,6 +175,40 @@ def test_a_baseline_with_other_tokens(refused, bank, student, teacher, baseline,
     assert "of the baseline are not here" in refused(bank, student, teacher, "--max-samples", "3", *flags)
 
 
+def test_a_baseline_at_another_k(refused, bank, student, teacher, baseline):
+    line = refused(bank, student, teacher, "--topk", "8", "--baseline-metrics", str(baseline))
+    assert f"--baseline-metrics {baseline}: topk 4 there, 8 here" in line
+
+
+def test_a_baseline_in_which_other_tokens_count(refused, bank, student, teacher, baseline):
+    frame = pl.read_parquet(bank)
+    masks = [[1] * length for length in frame["response_length"]]
+    frame.with_columns(loss_mask=pl.Series(masks, dtype=pl.List(pl.Int8))).write_parquet(bank)
+    masked = int((pl.read_parquet(baseline)["loss_mask"] == 0).sum())
+    line = refused(bank, student, teacher, "--topk", "4", "--baseline-metrics", str(baseline))
+    assert masked and f"{masked} of" in line and "tokens have another loss_mask in the baseline" in line
+
+
+def test_a_baseline_whose_bits_flipped_is_met_before_anything_is_scored(refused, bank, student, teacher, baseline):
+    group = pq.read_metadata(baseline).row_group(0)
+    chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "KLf")
+    content = bytearray(baseline.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+    baseline.write_bytes(content)
+    shutil.rmtree(bank.with_name(f"{bank.name}.teacher"))
+    line = refused(bank, student, teacher, "--topk", "4", "--baseline-metrics", str(baseline))
+    assert "before.parquet: not a whole Parquet file" in line and "CRC checksum" in line
+    assert not bank.with_name(f"{bank.name}.teacher").exists()
+
+
+def test_an_output_below_a_file(capsys, bank, student, teacher, tmp_path):
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "m.parquet"
+    assert run(bank, student, teacher, output, "--topk", "4") == 2
+    said = capsys.readouterr().err
+    assert f"--output {output}: {tmp_path / 'file'}" in said and len(said.splitlines()) == 1
+
+
 def test_a_baseline_that_holds_a_token_twice(refused, bank, student, teacher, baseline):
     table = pq.read_table(baseline)
     import pyarrow as pa

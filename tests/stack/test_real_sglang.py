@@ -152,6 +152,28 @@ def test_exact_c_is_the_dense_reference(sglang, samples, forward):
             assert np.abs(signal.on_student - expected)[asked].max() <= bound
 
 
+def test_a_server_outlives_a_crowd_in_which_some_unions_are_too_large(sglang, samples):
+    """Servers die of a batch in which only some requests ask for ids (sgl-project/sglang#34719)."""
+    few, whole = np.arange(K, dtype=np.int32), np.arange(len(samples[0].response) * K, dtype=np.int32) % VOCABULARY
+    ids = [whole.reshape(-1, K) if i % 2 else np.tile(few, (len(samples[0].response), 1)) for i in range(8)]
+    requests = [samples[i % 6].request(student_ids=ids[i]) for i in range(8)]
+
+    async def all_at_once():
+        options = SlimeOptions(topk_metrics_k=K, exact_cmass=True, exact_cmass_max_union=2 * K)
+        client = TeacherClient(options, [sglang.url])
+        try:
+            return await asyncio.gather(*(client.score(request) for request in requests)), client.counts
+        finally:
+            await client.close()
+
+    for _ in range(3):
+        signals, counts = asyncio.run(all_at_once())
+        assert counts["union_overflow"] == 4 and not any(signal.failure for signal in signals)
+        for i, signal in enumerate(signals):
+            assert np.isnan(signal.on_student).all() if i % 2 else np.isfinite(signal.on_student).all()
+    assert sglang.is_healthy()
+
+
 def test_every_wire_form_gives_the_same_arrays(sglang, samples):
     answers = {}
     for wire in ("nested", "flat", "base64", "auto"):

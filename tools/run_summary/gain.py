@@ -33,7 +33,7 @@ def metrics_gain(path: Path) -> Gain:
     Raises Broken for a file that is cut off, lacks a column, or has a token without a gain.
     """
     try:
-        table = pq.read_table(path, columns=list(_COLUMNS), partitioning=None)
+        table = pq.read_table(path, columns=list(_COLUMNS), partitioning=None, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise Broken(path, f"cut off or not Parquet: {error}") from error
     missing = [name for name in _COLUMNS if name not in table.column_names]

@@ -74,7 +74,7 @@ def _guarded(path: Path, items: Iterable) -> Iterator:
 
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise Broken(path, f"cut off or not Parquet: {error}") from error
 

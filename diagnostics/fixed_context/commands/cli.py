@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..parser import USAGE_ERROR
+from ..parser import USAGE_ERROR, os_error_line
 from ..statistics.settings import Columns, Settings
 
 
@@ -79,7 +79,7 @@ def run_command(
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except OSError as error:
-        print(f"{parser.prog}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"{parser.prog}: error: {os_error_line(error)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)

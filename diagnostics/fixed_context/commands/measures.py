@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
+from ..files import read_parquet
+from ..frame_columns import labels, loss_mask, numbers
 from ..parser import Parser
 from ..replay.bank_reader import bank_files
-from ..schema import read_metrics
+from ..schema import metrics_file_schema, read_metrics
 from ..statistics.bootstrap import Clusters
 from ..statistics.gain import Floats
 from ..statistics.opd_measures import COLUMNS, from_lists, position_rows, training_rows
@@ -63,12 +64,12 @@ Point = tuple[str, dict[str, Floats], np.ndarray, np.ndarray]
 
 def _points(name: str, path: Path):
     """label, columns, tok_pos, prompt of every checkpoint (metrics file) or rollout (token bank) of an input."""
-    if path.is_file() and "context_id" in pq.read_schema(path).names:
-        frame = read_metrics(path, needed=["prompt_id", "Hs", "Coverlap"]).filter(pl.col("loss_mask") != 0)
-        yield _point(name, frame, "prompt_id")
+    if path.is_file() and "context_id" in metrics_file_schema(path).names:
+        frame = read_metrics(path, needed=["prompt_id", "loss_mask", "Hs", "Coverlap"])
+        yield _point(name, _counting(frame, "loss_mask", path), "prompt_id", path)
         return
     for file in bank_files([path]):
-        there = pq.read_schema(file).names
+        there = metrics_file_schema(file).names
         wanted = [
             "rollout_id",
             "tok_pos",
@@ -78,18 +79,25 @@ def _points(name: str, path: Path):
         ]
         if missing := [n for n in wanted[:4] if n not in there]:
             raise ValueError(f"{file}: missing columns {', '.join(missing)}")
-        whole = pl.from_arrow(pq.read_table(file, columns=wanted)).filter(pl.col("loss_mask_original") != 0)
+        whole = _counting(pl.from_arrow(read_parquet(file, wanted)), "loss_mask_original", file)
         for (rollout,), frame in whole.group_by(["rollout_id"], maintain_order=True):
-            yield _point(f"{name} {rollout}", frame, "group_index")
+            yield _point(f"{name} {rollout}", frame, "group_index", file)
 
 
-def _point(label: str, frame: pl.DataFrame, prompt: str) -> Point:
-    columns = {n: frame[n].cast(pl.Float64).fill_null(np.nan).to_numpy() for n in COLUMNS if n in frame.columns}
+def _counting(frame: pl.DataFrame, mask: str, path: Path) -> pl.DataFrame:
+    return frame.filter(loss_mask(frame, mask, str(path)) != 0)
+
+
+def _point(label: str, frame: pl.DataFrame, prompt: str, path: Path) -> Point:
+    where = str(path)
+    if not len(frame):
+        raise ValueError(f"{where}: no token counts: every loss mask is 0")
+    columns = {n: numbers(frame, n, where) for n in COLUMNS if n in frame.columns}
     if "overlap_advantage" not in columns and all(n in frame.columns for n in _LISTS):
         ids = [_matrix(frame[n], -1).astype(np.int64) for n in _LISTS[::2]]
         logps = [_matrix(frame[n], np.nan) for n in _LISTS[1::2]]
         columns |= from_lists(ids[0], logps[0], ids[1], logps[1])
-    return label, columns, frame["tok_pos"].to_numpy(), frame[prompt].to_numpy()
+    return label, columns, labels(frame, "tok_pos", where), labels(frame, prompt, where)
 
 
 def _matrix(lists: pl.Series, empty: float) -> np.ndarray:

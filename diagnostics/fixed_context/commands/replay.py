@@ -6,14 +6,15 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from ta_opd import Options
 from ta_opd.options import add_arguments
 
+from ..files import row_count
 from ..parser import Parser
 from ..progress import phase
 from ..replay.bank_reader import BankRollout, bank_files, bank_options, metrics_rollout, read_rollouts
 from ..replay.mask_replay import jaccard_rows, parse_entries, position_rows, replay_bank, selector_rows
+from ..schema import metrics_file_schema
 from ..statistics.tables import write_summary, write_tables
 from .cli import run_command, stderr_console
 
@@ -65,7 +66,7 @@ def work(arguments: argparse.Namespace) -> list[Path]:
         told = settings[rollout.source]
         return told.get("") or told.get(rollout.run)
 
-    total = sum(pq.read_metadata(file).num_rows for file in files)
+    total = sum(map(row_count, files))
     with phase(stderr_console(), "replay", total) as bar:
         result = replay_bank(_rollouts(files), entries, base, options_of, lambda r: bar.advance(len(r.tokens)))
     where = f"{result.valid:,} valid tokens of {result.rollouts:,} rollouts"
@@ -99,7 +100,7 @@ def work(arguments: argparse.Namespace) -> list[Path]:
 
 def _rollouts(files: list[Path]) -> Iterator[BankRollout]:
     for file in files:
-        if "context_id" in pq.read_schema(file).names:
+        if "context_id" in metrics_file_schema(file).names:
             yield metrics_rollout(file)
         else:
             yield from read_rollouts(file)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ta_opd.selection import check_ratio
-
 from ..parser import Parser
 from ..progress import phase
 from ..statistics.bootstrap import Clusters
@@ -91,7 +89,8 @@ def parse_ratios(text: str) -> tuple[float, ...]:
     if not ratios or len(set(ratios)) < len(ratios):
         raise ValueError(f"--ratios {text!r} must name each ratio once")
     for ratio in ratios:
-        check_ratio(ratio)
+        if not 0 < ratio <= 1:
+            raise ValueError(f"--ratios {ratio:g} is outside 0..1 (0 excluded)")
     return ratios
 
 

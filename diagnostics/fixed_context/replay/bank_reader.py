@@ -6,20 +6,21 @@ Reads Parquet (ta_opd.token_bank.bank, tools/merge_token_bank.py). Rows of a rol
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from ta_opd import Options
 from ta_opd.token_bank.columns import SCHEMA_VERSION
 
+from ..files import read_json
+from ..frame_columns import labels, loss_mask
+from ..frame_columns import numbers as frame_numbers
 from ..schema import read_metrics
 from .selector_replay import BANK_SCORES, METRICS_SCORES, StoredTokens
 
@@ -82,10 +83,13 @@ def bank_options(file: Path) -> dict[str, Options]:
     """
     config, manifest = file.parent / "config.json", file.with_name(f"{file.name}.manifest.json")
     if manifest.is_file():
-        runs = json.loads(manifest.read_text(encoding="utf-8"))["runs"]
+        runs = read_json(manifest).get("runs", {})  # a context bank's manifest tells of no runs
         return {run: _options(told["options"]) for run, told in runs.items() if told["options"] is not None}
     if config.is_file() and file.name.startswith("rollout_"):
-        return {"": _options(json.loads(config.read_text(encoding="utf-8"))["options"])}
+        told = read_json(config)
+        if "options" not in told:
+            raise ValueError(f"{config}: no options: not the config.json of a token bank")
+        return {"": _options(told["options"])}
     return {}
 
 
@@ -102,7 +106,7 @@ def read_rollouts(file: Path, columns: Sequence[str] = ()) -> Iterator[BankRollo
     or the rows of a rollout do not lie together.
     """
     try:
-        parquet = pq.ParquetFile(file, pre_buffer=False)
+        parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
     with parquet:
@@ -170,6 +174,10 @@ def _rollout(file: Path, key: tuple, table: pa.Table, floats: list[str], number:
         column = table[name]
         if pa.types.is_floating(column.type):
             return column.fill_null(np.nan).to_numpy().astype(dtype, copy=False)
+        if not pa.types.is_integer(column.type):
+            raise ValueError(f"{file}: column {name} is {column.type}, not a number")
+        if column.null_count:
+            raise ValueError(f"{file}: rollout {key[-1]}: column {name} is empty at {column.null_count:,} rows")
         return column.to_numpy().astype(dtype, copy=False)
 
     sample = numbers("sample_ordinal", np.int64)
@@ -206,18 +214,16 @@ def metrics_rollout(path: str | Path) -> BankRollout:
     A score that the file lacks is missing from `tokens.columns`. Raises ValueError, naming it, where the prompt, the
     position or D is.
     """
-    frame = read_metrics(path, needed=["prompt_id", "pos_norm", "loss_mask"])
-    if not {"KLf_union", "base_KLf_union"} & set(frame.columns):
-        raise ValueError(f"{path}: missing column KLf_union")
-    names = {
-        name: f"base_{column}" if f"base_{column}" in frame.columns else column
-        for name, column in METRICS_SCORES.items()
-    }
+    frame, where = read_metrics(path, needed=["prompt_id", "pos_norm", "loss_mask"]), str(path)
+    base = "base_" if any(name.startswith("base_") for name in frame.columns) else ""
+    names = {name: f"{base}{column}" for name, column in METRICS_SCORES.items()}
+    if names["disagreement"] not in frame.columns:
+        raise ValueError(f"{path}: missing column {names['disagreement']}")
     frame = frame.sort("context_id", "tok_pos", maintain_order=True)
-    columns = {c: frame[c].cast(pl.Float32).fill_null(np.nan).to_numpy() for c in names.values() if c in frame.columns}
+    columns = {c: frame_numbers(frame, c, where).astype(np.float32) for c in names.values() if c in frame.columns}
     lengths = frame.group_by("context_id", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
     known = np.isfinite(columns[names["disagreement"]])
-    tokens = StoredTokens(columns, frame["loss_mask"].to_numpy().astype(np.int8), lengths, known, 0, names)
-    group = np.unique(frame["prompt_id"].to_numpy(), return_inverse=True)[1]
-    position = frame["pos_norm"].cast(pl.Float32).to_numpy()
+    tokens = StoredTokens(columns, loss_mask(frame, "loss_mask", where), lengths, known, 0, names)
+    group = np.unique(labels(frame, "prompt_id", where), return_inverse=True)[1]
+    position = frame_numbers(frame, "pos_norm", where).astype(np.float32)
     return BankRollout(Path(path).stem, 0, tokens, group, position, None, "", 1.0, Path(path))

@@ -38,12 +38,16 @@ def parse_entries(text: str) -> list[Entry]:
     entries = []
     for word in text.replace(",", " ").split():
         name, _, ratio = word.partition(":")
-        mask = find_selector(name).mask
+        try:
+            mask = find_selector(name).mask
+        except ValueError as error:
+            raise ValueError(f"--methods {word!r}: {str(error).partition(': ')[2]}") from error
         try:
             value = 1.0 if mask == "full" else float(ratio)
         except ValueError:
             raise ValueError(f"--methods {word!r} must be method:ratio, such as teachability:0.10") from None
-        Options(topk_metrics_k=1, budget_mask=mask, budget_ratio=value)
+        if not 0 < value <= 1:
+            raise ValueError(f"--methods {word!r}: the ratio is outside 0..1 (0 excluded)")
         entries.append(Entry(mask, value))
     if not entries:
         raise ValueError("--methods names no method")

@@ -106,6 +106,7 @@ def notes(source: Source, tables: Tables) -> list[str]:
     for name, count in counts.items():
         if name.startswith("without_"):
             found.append(f"{count:,} tokens do not count: no number in {name.removeprefix('without_')}")
+    found += source.table.notes
     if counts["prompts"] == 1:
         found.append("one prompt only: there is no bootstrap over prompts, so there are no intervals")
     for summary in tables.summaries.values():

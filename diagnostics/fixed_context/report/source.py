@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from ..baseline import check_comparable, match_rows, with_baseline
-from ..schema import KEY, read_metadata, read_metrics
+from ..baseline import TOKEN, check_comparable, match_rows, with_baseline
+from ..schema import read_metadata, read_metrics
 from ..statistics.gain import GainTable, gain_table
 from ..statistics.settings import Settings
 
@@ -36,7 +36,7 @@ def read_source(
     path = input_path or after
     metadata, frame = read_metadata(path), read_metrics(path)
     if before is not None:
-        check_comparable(metadata, read_metadata(before), before)
+        check_comparable(metadata, read_metadata(before), before, "--before")
         base = read_metrics(before)
         if input_path is not None:
             _check_baseline(metadata, read_metadata(before), before)
@@ -58,7 +58,7 @@ def _check_baseline(metadata: dict[str, Any], told: dict[str, Any], before: Path
 def _with_lists(frame: pl.DataFrame, base: pl.DataFrame) -> pl.DataFrame:
     if not {"student_top_ids", "student_top_logps"} <= set(base.columns):
         return frame
-    rows = match_rows(frame.select(*KEY, "token_id"), base.select(*KEY, "token_id"))
+    rows = match_rows(frame.select(TOKEN), base.select(TOKEN))
     lists = base[rows].select(pl.col("student_top_ids", "student_top_logps").name.prefix("base_"))
     return pl.concat([frame, lists], how="horizontal")
 

@@ -7,15 +7,18 @@ are the baseline's: what a selector could know before training. Axes: N tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..baseline import SAME, check_comparable, with_baseline
-from ..schema import read_metadata, read_metrics
+from ..baseline import SAME, TOKEN, check_comparable, with_baseline
+from ..frame_columns import labels, loss_mask, numbers
+from ..schema import IDENTITY, read_metadata, read_metrics
+from .gain_checks import divergences, unknown_at_ks
+from .provenance import Models, models_of
 from .settings import DEFAULT_COLUMNS, DEFAULTS, Columns, Settings
 
 RELATIVE_FLOOR = 0.01
@@ -31,6 +34,7 @@ SUPPORT = {
 """Definition of the student's support -> its column."""
 GAIN_MEASURES = ("absolute", "relative", "winsorised")
 _WITHOUT_K = ("prefix_ema",)
+_OF_THE_TOKEN = {name for name, _ in IDENTITY}
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +47,8 @@ class GainTable:
     before, after: the divergence whose fall the gain is; None where the file has only the gain. entropy,
     teacher_entropy, position (0..1), disagreement: K -> [N]. support: (definition, K) -> [N] in [0, 1]. other: further
     columns of the baseline that an analysis asked for. in_q3: bool [N], the file's own quadrant, with --use-quadrant.
-    topk: the main K. counts: rows read, and those left out by why.
+    topk: the main K. counts: rows read, those left out by why, and unknown_at_kN, tokens without D or C at that K, NaN
+    there. models: whose the scores are. notes: what a reader must know of the file.
     """
 
     name: str
@@ -63,6 +68,8 @@ class GainTable:
     other: dict[str, Floats] = field(default_factory=dict)
     in_q3: NDArray[np.bool_] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    models: Models = field(default_factory=Models)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -70,6 +77,19 @@ class GainTable:
     @property
     def ks(self) -> tuple[int, ...]:
         return tuple(sorted(self.disagreement))
+
+    def at(self, k: int) -> GainTable:
+        """The tokens at which D and C of that K are known; the table itself where they are at all."""
+        known = np.isfinite(self.disagreement[k]) & np.isfinite(self.support.get(("mass", k), 0.0))
+        return self if known.all() else self._rows(known)
+
+    def _rows(self, kept: NDArray[np.bool_]) -> GainTable:
+        def of(value):
+            if isinstance(value, np.ndarray):
+                return value[kept]
+            return {key: of(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+        return replace(self, **{f.name: of(getattr(self, f.name)) for f in fields(self)})
 
 
 def load_gains(
@@ -84,22 +104,27 @@ def load_gains(
     """Read a metrics file with base_* and G_* columns, or join two, one to one (see baseline.with_baseline).
 
     other: baseline columns read beside those of the analyses, after:NAME for the one after training; missing ones are
-    left out. Tokens with loss mask 0, and
-    those for which a number of `columns` is not known, are left out and counted. Raises ValueError, naming the file
-    and the column, where one is missing, holds no number, or no token is left.
+    left out. Tokens with loss mask 0, and those for which a number of `columns` is not known, are left out and counted.
+    Raises ValueError, naming the file and the column, where one is missing, holds no number, a divergence is not known
+    or a gain is not its fall, or no token is left.
     """
     if (input_path is None) == (before is None) or (before is None) != (after is None):
         raise ValueError("give --input FILE, or both --before FILE and --after FILE")
     path = Path(input_path or after)
+    metadata = read_metadata(path)
     if input_path is not None:
-        frame, metadata = read_metrics(path), read_metadata(path)
+        frame, models = read_metrics(path), models_of(metadata)
     else:
-        metadata = read_metadata(after)
         if untold := [name for name in SAME if name not in metadata]:
             raise ValueError(f"{after}: its metadata do not tell {', '.join(untold)}: not from eval_fixed_context_bank")
-        check_comparable(metadata, read_metadata(before), before)
-        frame = pl.from_arrow(with_baseline(read_metrics(after).to_arrow(), read_metrics(before).to_arrow()))
-    return gain_table(frame, int(metadata.get("topk", 0)), columns, settings, other, name or path.stem, str(path))
+        told = read_metadata(before)
+        check_comparable(metadata, told, before, "--before")
+        models, tables = models_of(metadata, told), [read_metrics(file, TOKEN).to_arrow() for file in (after, before)]
+        try:
+            frame = pl.from_arrow(with_baseline(*tables))
+        except ValueError as error:
+            raise ValueError(f"--before {before}: {error}") from error
+    return gain_table(frame, models.topk or 0, columns, settings, other, name or path.stem, str(path), models)
 
 
 def gain_table(
@@ -110,31 +135,31 @@ def gain_table(
     other: Iterable[str] = (),
     name: str = "gain",
     path: str = "",
+    models: Models | None = None,
 ) -> GainTable:
     """The GainTable of a joined frame. topk: the K of the unsuffixed columns (0: not known). Errors as load_gains."""
     where = path or name
     has_base = any(c.startswith("base_") for c in frame.columns)
 
     def resolve(column: str) -> str:
-        """The baseline's column of that name: base_NAME in a file with a baseline."""
-        if has_base and f"base_{column}" in frame.columns:
-            return f"base_{column}"
-        return column
+        """The score as it was before training: base_NAME in a file with a baseline."""
+        as_it_is = not has_base or column in _OF_THE_TOKEN or column.startswith("base_")
+        return column if as_it_is else f"base_{column}"
 
-    wanted = {key: resolve(getattr(columns, key)) for key in ("h", "d", "c", "ht", "position", "group")}
-    wanted["gain"] = columns.gain
+    scores = {key: resolve(getattr(columns, key)) for key in ("h", "d", "c", "ht")}
+    wanted = scores | {"position": columns.position, "group": columns.group, "gain": columns.gain}
     missing = [column for column in wanted.values() if column not in frame.columns]
     if missing:
         hint = "; score with --baseline-metrics, or give --before and --after" if columns.gain in missing else ""
         raise ValueError(f"{where}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}{hint}")
     counts = {"rows": len(frame), "masked": 0}
     if "loss_mask" in frame.columns:
-        kept = frame.filter(pl.col("loss_mask") != 0)
+        kept = frame.filter(loss_mask(frame, "loss_mask", where) != 0)
         counts["masked"] = len(frame) - len(kept)
         frame = kept
-    numbers = {key: _number(frame, wanted[key], where) for key in ("gain", "h", "d", "c", "ht", "position")}
+    found = {key: numbers(frame, wanted[key], where) for key in ("gain", "h", "d", "c", "ht", "position")}
     known = np.ones(len(frame), dtype=bool)
-    for key, values in numbers.items():
+    for key, values in found.items():
         finite = np.isfinite(values)
         if len(frame) and not finite.any():
             raise ValueError(f"{where}: column {wanted[key]} holds no number")
@@ -146,29 +171,32 @@ def gain_table(
     counts = {key: value for key, value in counts.items() if value or not key.startswith("without_")}
 
     frame = frame.filter(pl.Series(known))
-    numbers = {key: values[known] for key, values in numbers.items()}
-    measure = columns.gain.removeprefix("G_")
-    before, after = (
-        _number(frame, column, where) if column in frame.columns else None for column in (f"base_{measure}", measure)
-    )
+    found = {key: values[known] for key, values in found.items()}
+    before, after = divergences(frame, columns.gain, found["gain"], where)
+    prompt = labels(frame, columns.group, where)
+    disagreement = _by_k(frame, resolve(columns.d), found["d"], topk, where)
+    support = _supports(frame, resolve, columns.c, found["c"], topk, where)
+    unknown, notes = unknown_at_ks(disagreement, support, topk)
     return GainTable(
         name=name,
-        prompt=frame[wanted["group"]].to_numpy(),
-        context=frame["context_id"].to_numpy() if "context_id" in frame.columns else frame[wanted["group"]].to_numpy(),
+        prompt=prompt,
+        context=labels(frame, "context_id", where) if "context_id" in frame.columns else prompt,
         tok_pos=frame["tok_pos"].to_numpy() if "tok_pos" in frame.columns else np.arange(len(frame)),
         token_id=frame["token_id"].to_numpy() if "token_id" in frame.columns else np.zeros(len(frame), np.int64),
-        gain=gain_measures(numbers["gain"], before, after, settings.winsor_low, settings.winsor_high),
+        gain=gain_measures(found["gain"], before, after, settings.winsor_low, settings.winsor_high),
         before=before,
         after=after,
-        entropy=numbers["h"],
-        teacher_entropy=numbers["ht"],
-        position=numbers["position"],
-        disagreement=_by_k(frame, resolve, columns.d, numbers["d"], topk, where),
-        support=_supports(frame, resolve, columns.c, numbers["c"], topk, where),
+        entropy=found["h"],
+        teacher_entropy=found["ht"],
+        position=found["position"],
+        disagreement=disagreement,
+        support=support,
         topk=topk,
         other=_others(frame, resolve, other, has_base, where),
         in_q3=_q3_of_file(frame, resolve, where) if settings.use_quadrant else None,
-        counts=counts | {"prompts": frame[wanted["group"]].n_unique()},
+        counts=counts | unknown | {"prompts": len(np.unique(prompt))},
+        models=models or Models(),
+        notes=notes,
     )
 
 
@@ -185,21 +213,15 @@ def gain_measures(
     return measures | {"winsorised": np.clip(gain, low, high)}
 
 
-def _number(frame: pl.DataFrame, column: str, where: str) -> Floats:
-    if not frame[column].dtype.is_numeric():
-        raise ValueError(f"{where}: column {column} is {frame[column].dtype}, not a number")
-    return frame[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
-
-
 def _suffixes(frame: pl.DataFrame, column: str) -> dict[int, str]:
     """K -> column for NAME_k8, NAME_k32, ..."""
     heads = [c for c in frame.columns if c.startswith(f"{column}_k") and c[len(column) + 2 :].isdigit()]
     return {int(c[len(column) + 2 :]): c for c in heads}
 
 
-def _by_k(frame, resolve, column: str, main: Floats, topk: int, where: str) -> dict[int, Floats]:
-    extra = _suffixes(frame, resolve(column))
-    return {topk: main} | {k: _number(frame, name, where) for k, name in extra.items() if k != topk}
+def _by_k(frame: pl.DataFrame, column: str, main: Floats, topk: int, where: str) -> dict[int, Floats]:
+    extra = _suffixes(frame, column)
+    return {topk: main} | {k: numbers(frame, name, where) for k, name in extra.items() if k != topk}
 
 
 def _supports(frame, resolve, chosen: str, main: Floats, topk: int, where: str) -> dict[tuple[str, int], Floats]:
@@ -207,10 +229,10 @@ def _supports(frame, resolve, chosen: str, main: Floats, topk: int, where: str) 
     found: dict[tuple[str, int], Floats] = {}
     for definition, column in (SUPPORT | {"mass": chosen}).items():
         if resolve(column) in frame.columns:
-            found[definition, topk] = main if definition == "mass" else _number(frame, resolve(column), where)
+            found[definition, topk] = main if definition == "mass" else numbers(frame, resolve(column), where)
         if definition not in _WITHOUT_K:
             for k, name in _suffixes(frame, resolve(column)).items():
-                found.setdefault((definition, k), _number(frame, name, where))
+                found.setdefault((definition, k), numbers(frame, name, where))
     return found
 
 
@@ -221,7 +243,7 @@ def _others(frame: pl.DataFrame, resolve, names: Iterable[str], has_base: bool, 
         plain = name.removeprefix("after:")
         column = resolve(plain) if plain == name else plain
         if column in frame.columns and (has_base or plain == name):
-            found[name] = _number(frame, column, where)
+            found[name] = numbers(frame, column, where)
     return found
 
 
@@ -230,7 +252,7 @@ def _q3_of_file(frame: pl.DataFrame, resolve, where: str) -> NDArray[np.bool_]:
     names = [resolve("H_norm"), resolve("D_norm")]
     if missing := [name for name in names if name not in frame.columns]:
         raise ValueError(f"{where}: --use-quadrant needs {', '.join(missing)}")
-    h, d = (_number(frame, name, where) for name in names)
+    h, d = (numbers(frame, name, where) for name in names)
     return (h < quantile(h, 0.5)) & (d >= quantile(d, 0.5))
 
 

@@ -31,6 +31,8 @@ class Settings:
                 raise ValueError(f"{_flag(name)} {getattr(self, name)} is outside 0..1 (both excluded)")
         if self.bootstrap < 1:
             raise ValueError(f"--bootstrap {self.bootstrap} must be 1 or more")
+        if self.seed < 0:
+            raise ValueError(f"--seed {self.seed} must be 0 or more")
 
 
 DEFAULTS = Settings()

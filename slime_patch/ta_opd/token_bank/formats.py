@@ -68,6 +68,7 @@ def parquet_settings(pa, schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": -7,
+        "write_page_checksum": True,
         "use_dictionary": dictionaries,
         "column_encoding": encodings,
         "write_statistics": SOUGHT_BY,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -160,7 +161,7 @@ def test_a_metrics_file_is_replayed_as_one_rollout_without_a_check(tmp_path):
         [rollout], parse_entries("teachability:0.1 entropy:0.1"), Options(topk_metrics_k=1), lambda r: None
     )
     assert result.checks == [] and result.kept.tolist() == [8, 8] and result.all_prompts == 10
-    with pytest.raises(ValueError, match="no number in Cmass_exact"):
+    with pytest.raises(ValueError, match="no number in base_Cmass_exact"):
         short = frame.drop("base_Cmass_exact")
         write_parquet(tmp_path / "s.parquet", short.to_arrow(), {"topk": 16})
         replay_bank(
@@ -175,8 +176,8 @@ def test_a_metrics_file_is_replayed_as_one_rollout_without_a_check(tmp_path):
     ("text", "message"),
     [
         ("teachability", "method:ratio"),
-        ("nobody:0.1", "nobody"),
-        ("tip:2", "--opd-budget-ratio"),
+        ("nobody:0.1", "--methods 'nobody:0.1': unknown method"),
+        ("tip:2", "--methods 'tip:2': the ratio is outside"),
         ("tip:0.1 tip:0.1", "twice"),
         (" ", "no method"),
     ],
@@ -184,6 +185,48 @@ def test_a_metrics_file_is_replayed_as_one_rollout_without_a_check(tmp_path):
 def test_entries_that_cannot_be_replayed_are_named(text, message):
     with pytest.raises(ValueError, match=message):
         parse_entries(text)
+
+
+def test_a_score_after_training_never_stands_in_for_the_one_before(tmp_path):
+    frame = planted_frame("learnable", 10, 8, ks=()).rename({"base_Hs": "Hs"})
+    write_parquet(tmp_path / "m.parquet", frame.to_arrow(), {"topk": 16})
+    rollouts = [metrics_rollout(tmp_path / "m.parquet")]
+    with pytest.raises(ValueError, match=r"no number in base_Hs, which entropy:0\.1 reads"):
+        replay_bank(rollouts, parse_entries("entropy:0.1"), Options(topk_metrics_k=1), lambda r: None)
+    write_parquet(tmp_path / "m.parquet", frame.rename({"base_KLf_union": "KLf_union"}).to_arrow(), {"topk": 16})
+    with pytest.raises(ValueError, match="missing column base_KLf_union"):
+        metrics_rollout(tmp_path / "m.parquet")
+
+
+def test_a_bank_whose_numbers_are_none_or_whose_pages_changed_is_named(tmp_path):
+    make_bank(tmp_path, Options(topk_metrics_k=6, budget_mask="entropy", budget_ratio=0.2), rollouts=1)
+    table, place = pq.read_table(bank_files([tmp_path])[0]), tmp_path / "other.parquet"
+    index = table.schema.names.index("group_index")
+    for column, message in (
+        (pa.array([None, *[1] * (len(table) - 1)]), "rollout 0: column group_index is empty at 1 rows"),
+        (pa.array(["a"] * len(table)), "column group_index is string, not a number"),
+    ):
+        pq.write_table(table.set_column(index, "group_index", column), place)
+        with pytest.raises(ValueError, match=f"other.parquet: {message}"):
+            next(read_rollouts(place))
+    pq.write_table(table, place, write_page_checksum=True, compression="none", use_dictionary=False)
+    chunk = pq.read_metadata(place).row_group(0).column(table.schema.names.index("Hs"))
+    content = bytearray(place.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+    place.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.parquet: broken .*CRC checksum"):
+        list(read_rollouts(place))
+
+
+def test_a_config_or_manifest_that_is_none_of_a_bank_is_named(tmp_path):
+    make_bank(tmp_path, Options(topk_metrics_k=6, budget_mask="entropy", budget_ratio=0.2), rollouts=1)
+    file = bank_files([tmp_path])[0]
+    for text, message in (("{", "config.json: no JSON"), ("{}", "config.json: no options")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            bank_options(file)
+    file.with_name(f"{file.name}.manifest.json").write_text('{"contexts": 3}')
+    assert bank_options(file) == {}
 
 
 def test_banks_that_cannot_be_read_are_named(tmp_path):

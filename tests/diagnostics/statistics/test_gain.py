@@ -4,7 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 from fixed_context.schema import write_parquet
+from fixed_context.statistics.analysis import analyse
 from fixed_context.statistics.gain import gain_measures, gain_table, load_gains
+from fixed_context.statistics.provenance import Models
 from fixed_context.statistics.settings import Columns, Settings
 from fixed_context.statistics.unit_scores import unit_scores
 
@@ -56,6 +58,31 @@ def test_scores_of_another_teacher_are_refused(pair):
         load_gains(before=pair / "before.parquet", after=pair / "other.parquet")
 
 
+def test_scores_at_another_k_are_refused_with_both_ks(pair):
+    write_parquet(pair / "other.parquet", pl.read_parquet(pair / "before.parquet").to_arrow(), METADATA | {"topk": 8})
+    with pytest.raises(ValueError, match=r"--before .*other.parquet: topk 8 there, 16 here"):
+        load_gains(before=pair / "other.parquet", after=pair / "after.parquet")
+
+
+def test_a_token_that_counts_in_one_file_alone_is_refused(pair):
+    other = pl.read_parquet(pair / "before.parquet").with_columns(
+        loss_mask=pl.when(pl.col("tok_pos") == 2).then(0).otherwise(1).cast(pl.Int8)
+    )
+    write_parquet(pair / "other.parquet", other.to_arrow(), METADATA)
+    with pytest.raises(ValueError, match="12 of 96 tokens have another loss_mask in the baseline, first"):
+        load_gains(before=pair / "other.parquet", after=pair / "after.parquet")
+
+
+def test_the_models_of_both_files_are_told(pair):
+    told = {"student_fingerprint": "new", "baseline": {"student_fingerprint": "old"}}
+    write_parquet(pair / "joined.parquet", pl.read_parquet(pair / "joined.parquet").to_arrow(), METADATA | told)
+    for name, fingerprint in (("before", "old"), ("after", "new")):
+        frame = pl.read_parquet(pair / f"{name}.parquet")
+        write_parquet(pair / f"{name}.parquet", frame.to_arrow(), METADATA | {"student_fingerprint": fingerprint})
+    one, two = load_gains(pair / "joined.parquet"), load_gains(None, pair / "before.parquet", pair / "after.parquet")
+    assert one.models == two.models == Models("new", "old", "t", 16)
+
+
 @pytest.mark.parametrize("paths", [{}, {"before": "x"}, {"input_path": "x", "before": "x", "after": "y"}])
 def test_neither_or_both_ways_of_giving_the_files_is_refused(paths):
     with pytest.raises(ValueError, match="--input FILE, or both"):
@@ -64,7 +91,7 @@ def test_neither_or_both_ways_of_giving_the_files_is_refused(paths):
 
 def test_missing_columns_are_all_named_with_what_to_do():
     frame = planted_frame("learnable", 5, 5).drop("G_KLf", "base_Ht")
-    with pytest.raises(ValueError, match=r"missing columns Ht, G_KLf; score with --baseline-metrics"):
+    with pytest.raises(ValueError, match=r"missing columns base_Ht, G_KLf; score with --baseline-metrics"):
         gain_table(frame, 16)
 
 
@@ -74,6 +101,95 @@ def test_a_column_of_text_and_one_without_a_number_are_named():
         gain_table(frame.with_columns(base_Cmass_exact=pl.lit(None, pl.Float64)), 16)
     with pytest.raises(ValueError, match="base_Hs is String"):
         gain_table(frame.with_columns(base_Hs=pl.lit("x")), 16)
+
+
+@pytest.mark.parametrize("column", ["Hs", "Ht", "KLf_union", "Cmass_exact"])
+def test_a_score_after_training_never_stands_in_for_the_one_before(column):
+    frame = planted_frame("learnable", 5, 5).rename({f"base_{column}": column})
+    with pytest.raises(ValueError, match=f"missing column base_{column}$"):
+        gain_table(frame, 16)
+
+
+def test_support_after_training_is_no_definition_of_support():
+    frame = planted_frame("learnable", 5, 5)
+    assert ("bhattacharyya", 16) in gain_table(frame, 16).support
+    assert ("bhattacharyya", 16) not in gain_table(frame.rename({"base_CBC": "CBC"}), 16).support
+
+
+def test_a_gain_that_is_not_the_fall_of_its_divergence_is_refused_with_the_first_token():
+    frame = planted_frame("learnable", 5, 5)
+    wrong = frame.with_columns(G_KLf=pl.when(pl.int_range(pl.len()) >= 7).then(-pl.col("G_KLf")).otherwise("G_KLf"))
+    with pytest.raises(ValueError, match=r"G_KLf is not base_KLf - KLf at 18 of 25 tokens, first \(0{15}1, 2\): "):
+        gain_table(wrong, 16)
+
+
+def test_a_gain_that_misses_the_fall_by_rounding_is_taken():
+    frame = planted_frame("learnable", 20, 20).with_columns(pl.col("KLf", "base_KLf") + 30)
+    assert len(gain_table(frame.with_columns(pl.col("KLf", "base_KLf", "G_KLf").cast(pl.Float32)), 16)) == 400
+
+
+@pytest.mark.parametrize("column", ["KLf", "base_KLf"])
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_divergence_that_is_not_known_beside_a_gain_is_named_with_how_many(column, value):
+    frame = planted_frame("learnable", 5, 5)
+    hole = pl.when(pl.int_range(pl.len()) < 2).then(pl.lit(value, pl.Float64)).otherwise(column)
+    with pytest.raises(ValueError, match=f"column {column} has no number at 2 of 25 tokens with G_KLf"):
+        gain_table(frame.with_columns(hole.alias(column)), 16)
+
+
+def with_holes(frame, share, columns=("base_KLf_union_k8",)):
+    holes = np.random.default_rng(0).random(len(frame)) < share
+    return frame.with_columns(
+        pl.when(pl.Series(~holes)).then(c).otherwise(float("nan")).alias(c) for c in columns
+    ), ~holes
+
+
+def test_tokens_without_scores_at_an_extra_k_are_counted_said_and_left_out_of_its_table():
+    frame, known = with_holes(planted_frame("learnable", 40, 20), 0.2)
+    table, part = gain_table(frame, 16), gain_table(frame.filter(pl.Series(known)), 16)
+    missing = int((~known).sum())
+    assert table.counts["unknown_at_k8"] == missing
+    assert table.notes == (f"K = 8: D or C is not known at {missing} of 800 tokens, which its numbers leave out",)
+    at_8 = table.at(8)
+    for name in ("entropy", "prompt", "before", "position"):
+        np.testing.assert_array_equal(getattr(at_8, name), getattr(part, name))
+    np.testing.assert_array_equal(at_8.support["mass", 8], part.support["mass", 8])
+    assert table.at(16) is table and len(table) == 800
+
+
+def test_an_extra_k_is_analysed_on_the_tokens_that_have_its_scores():
+    frame, known = with_holes(planted_frame("learnable", 40, 20), 0.2)
+    tables = gain_table(frame, 16), gain_table(frame.filter(pl.Series(known)), 16)
+    whole, alone = (analyse(table, Settings(bootstrap=20)) for table in tables)
+    for name, value in (("regression", "beta"), ("q3", "difference")):
+        at_8 = [[r for r in getattr(a, name) if r["k"] == 8 and r["gain"] == "absolute"] for a in (whole, alone)]
+        found, expected = ([r[value] for r in rows] for rows in at_8)
+        assert found == pytest.approx(expected) and found[0] is not None
+
+
+def test_an_extra_k_without_any_score_is_left_out_and_said():
+    frame, _ = with_holes(planted_frame("learnable", 10, 8), 2, ("base_KLf_union_k8", "base_Cmass_exact_k32"))
+    table = gain_table(frame, 16)
+    assert table.ks == (16,) and table.counts["unknown_at_k8"] == table.counts["unknown_at_k32"] == 80
+    assert table.notes[0] == "K = 8: D or C is not known at 80 of 80 tokens, so there is nothing of this K"
+    assert {row["k"] for row in analyse(table, Settings(bootstrap=20)).regression} == {16}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("base_Hs", "column base_Hs is Float64, not a name"),
+        ("lists", r"column lists is List\(Int64\), not a name"),
+        ("holes", "column holes is empty at 1 of 25 rows"),
+    ],
+)
+def test_a_cluster_is_a_name_that_every_token_has(column, message):
+    frame = planted_frame("learnable", 5, 5).with_columns(
+        lists=pl.concat_list(pl.int_range(pl.len()), 1),
+        holes=pl.when(pl.int_range(pl.len()) != 3).then("prompt_id"),
+    )
+    with pytest.raises(ValueError, match=message):
+        gain_table(frame, 16, Columns(group=column))
 
 
 def test_masked_tokens_and_nan_are_left_out_and_counted():
@@ -107,5 +223,5 @@ def test_the_quadrant_of_the_file_is_taken_when_asked_for():
     table = gain_table(frame, 16, settings=settings)
     expected = frame["base_Hs"] < frame["base_Hs"].median()
     np.testing.assert_array_equal(unit_scores(table, settings).in_q3, expected.to_numpy())
-    with pytest.raises(ValueError, match="--use-quadrant needs H_norm, D_norm"):
+    with pytest.raises(ValueError, match="--use-quadrant needs base_H_norm, base_D_norm"):
         gain_table(planted_frame("learnable", 10, 10), 16, settings=settings)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from ..ports import free_port
 
 SERVE = Path(__file__).with_name("serve.py")
 # Two layers of random weights need no more. Short chunks make a prompt of some hundred tokens a chunked prefill.
@@ -47,7 +48,7 @@ class SglangServer:
         command = [self.python, "-W", "ignore", str(SERVE), "--model-path", str(self.model)]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self.port), *FLAGS, *self.flags],
+                [*command, "--port", str(self.port), "--nccl-port", str(free_port()), *FLAGS, *self.flags],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
@@ -84,16 +85,6 @@ class SglangServer:
     def log_end(self, lines: int = 40, width: int = 300) -> str:
         text = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(line[:width] for line in text[-lines:])
-
-
-def free_port() -> int:
-    """A port that is free and leaves room for SGLang's second one, 10,000 above it."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port <= 65_535 - 10_000:
-            return port
 
 
 def sglang_version(python: str) -> str:

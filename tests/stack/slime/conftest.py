@@ -58,6 +58,15 @@ def stack(megatron_dir):
         yield running
 
 
+@pytest.fixture(scope="session")
+def suite_checkout(patched, megatron_dir) -> Checkout:
+    """`patched`, of a slime that the launchers can train with on the stack's servers."""
+    for hook in ("--custom-advantage-function-path", "--update-weight-disk-dir"):
+        if not patched.has(hook, "slime/utils/arguments.py"):
+            pytest.skip(f"{patched.name} has no {hook}")
+    return patched
+
+
 @pytest.fixture
 def record(checkout):
     """record(check, result, part): into a cell of the compatibility table, appended to the file SLIME_RESULTS names."""

@@ -24,7 +24,6 @@ from .processes import running
 from .training_log import Metrics, parse
 
 LIMIT_S = 900
-HIGHEST_PORT = 65535 - 10000  # SGLang opens another one 10000 above
 MODEL_FLAGS = shlex.split("""
 --num-layers 2 --hidden-size 128 --ffn-hidden-size 256 --num-attention-heads 4 --group-query-attention
 --num-query-groups 2 --kv-channels 32 --qk-layernorm --normalization RMSNorm --norm-epsilon 1e-6 --swiglu
@@ -109,10 +108,7 @@ def supervise(command: list[str], log: Path, **options) -> Run:
 
 
 def make_server(model: Path, log: Path) -> SglangServer:
-    while True:
-        server = SglangServer(interpreter(), model, log, ("--disable-radix-cache",))
-        if server.port <= HIGHEST_PORT:
-            return server
+    return SglangServer(interpreter(), model, log, ("--disable-radix-cache",))
 
 
 @contextlib.contextmanager

@@ -23,8 +23,10 @@ def q3_rows(table: GainTable, settings: Settings, clusters: Clusters) -> tuple[l
         for k in table.ks:
             if ("mass", k) not in table.support:
                 continue
-            support = table.support["mass", k]
-            result = q3_gap(table, unit_scores(table, settings, k), support, table.gain[measure], clusters, settings)
+            part = table.at(k)
+            prompts = clusters if part is table else Clusters(part.prompt, settings.bootstrap, settings.seed)
+            scores, support = unit_scores(part, settings, k), part.support["mass", k]
+            result = q3_gap(part, scores, support, part.gain[measure], prompts, settings)
             for method in METHODS:
                 gap = result.gaps[method]
                 family.append(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..bootstrap import Clusters, correct
 from ..gain import GAIN_MEASURES, GainTable
 from ..regression import MODELS, Fit, fit, model_terms
@@ -27,22 +25,15 @@ def regression_rows(table: GainTable, settings: Settings, clusters: Clusters) ->
         for k in table.ks:
             if ("mass", k) not in table.support:
                 continue
-            scores = unit_scores(table, settings, k)
-            known = np.isfinite(scores.d) & np.isfinite(scores.c)
+            part = table.at(k)
+            prompts = clusters if part is table else Clusters(part.prompt, settings.bootstrap, settings.seed)
+            scores = unit_scores(part, settings, k)
             for model in MODELS:
-                part = _complete(table, clusters, known, settings)
-                terms = {name: values[known] for name, values in model_terms(model, table, scores).items()}
-                fitted = fit(model, terms, table.gain[measure][known], part)
+                fitted = fit(model, model_terms(model, part, scores), part.gain[measure], prompts)
                 family += fit_rows(fitted, {"gain": measure, "k": k})
         correct([row for row in family if row["term"] in TESTED])
         rows += family
     return rows
-
-
-def _complete(table: GainTable, clusters: Clusters, known: np.ndarray, settings: Settings) -> Clusters:
-    if known.all():
-        return clusters
-    return Clusters(table.prompt[known], settings.bootstrap, settings.seed)
 
 
 def fit_rows(fitted: Fit, head: Row) -> list[Row]:

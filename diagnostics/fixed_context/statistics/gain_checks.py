@@ -1,0 +1,62 @@
+"""What a gain file's numbers must be before they are analysed. Axes: N tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from ..frame_columns import numbers
+from ..schema import KEY
+from .bootstrap import Floats
+
+TOLERANCE = 1e-4
+"""Nats, and share of the larger divergence, by which a gain may miss the fall that it is: the file's own rounding."""
+
+
+def divergences(frame: pl.DataFrame, gain: str, values: Floats, where: str) -> tuple[Floats | None, Floats | None]:
+    """float64 [N] each: the divergence before and after whose fall G_NAME is, None for one that the file lacks.
+
+    gain: the column's name; values: float64 [N], its finite values. Raises ValueError, naming the column and how many
+    tokens, where a divergence is not known or the gain is not its fall.
+    """
+    measure = gain.removeprefix("G_")
+    names = [name for name in (f"base_{measure}", measure) if measure != gain and name in frame.columns]
+    found = {name: numbers(frame, name, where) for name in names}
+    for name, divergence in found.items():
+        if unknown := int((~np.isfinite(divergence)).sum()):
+            raise ValueError(
+                f"{where}: column {name} has no number at {unknown:,} of {len(frame):,} tokens with {gain}"
+            )
+    before, after = found.get(f"base_{measure}"), found.get(measure)
+    if before is not None and after is not None:
+        fall = before - after
+        allowed = TOLERANCE * (1 + np.maximum(np.abs(before), np.abs(after)))
+        wrong = np.flatnonzero(np.abs(values - fall) > allowed)
+        if len(wrong):
+            first = int(wrong[0])
+            token = ", ".join(str(frame[name][first]) for name in KEY if name in frame.columns) or f"row {first}"
+            raise ValueError(
+                f"{where}: {gain} is not base_{measure} - {measure} at {len(wrong):,} of {len(frame):,} tokens, first "
+                f"({token}): {values[first]:.6g} and {fall[first]:.6g}"
+            )
+    return before, after
+
+
+def unknown_at_ks(
+    disagreement: dict[int, Floats], support: dict[tuple[str, int], Floats], topk: int
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Counts and notes of the Ks other than topk at which D or C is not known everywhere; a K at which no token has
+    both is taken out of `disagreement`."""
+    counts, notes = {}, []
+    for k in [k for k in disagreement if k != topk]:
+        unknown = ~np.isfinite(disagreement[k]) | ~np.isfinite(support.get(("mass", k), 0.0))
+        if not unknown.any():
+            continue
+        counts[f"unknown_at_k{k}"] = int(unknown.sum())
+        said = f"K = {k}: D or C is not known at {int(unknown.sum()):,} of {len(unknown):,} tokens"
+        if unknown.all():
+            del disagreement[k]
+            notes.append(f"{said}, so there is nothing of this K")
+        else:
+            notes.append(f"{said}, which its numbers leave out")
+    return counts, tuple(notes)
