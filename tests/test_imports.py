@@ -89,6 +89,22 @@ def test_the_library_imports_without_slime_and_without_anything_but_torch_and_nu
     assert done.returncode == 0, done.stderr
 
 
+def test_every_public_name_of_the_library_is_there_and_an_unknown_one_is_not():
+    import ta_opd
+
+    assert all(getattr(ta_opd, name) is not None for name in ta_opd.__all__)
+    assert set(ta_opd.__all__) == set(ta_opd._HOME_OF)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ta_opd.nothing
+
+
+@pytest.mark.parametrize("command", ["gain", "q3", "support"])
+def test_an_analysis_of_finished_scores_does_not_wait_for_torch(command):
+    program = f"import sys, fixed_context.commands.{command}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", python_files(LIBRARY), ids=lambda path: path.name)
 def test_the_library_imports_none_of_the_others(path):
     assert not imported(path) & (OURS - {"ta_opd"} | {"slime", "megatron", "ray"})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 FEW_CLUSTERS = 10
 LEAST_CLUSTERS = 5
@@ -125,11 +125,11 @@ def estimate(value: float, replicates: Floats, tokens: int, prompts: int) -> Est
         return Estimate(value, tokens=tokens, prompts=prompts, note=note)
     defined = replicates[np.isfinite(replicates)]
     expansion = math.sqrt(prompts / (prompts - 1))
-    tail = float(stats.norm.cdf(expansion * stats.t.ppf((1 - LEVEL) / 2, prompts - 1)))
+    tail = float(ndtr(expansion * stdtrit(prompts - 1, (1 - LEVEL) / 2)))
     low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
     se = float(defined.std(ddof=1))
     side, share = _smaller_side(defined, 0.0)
-    p = _p(side, float(2 * stats.t.cdf(stats.norm.ppf(share) / expansion, prompts - 1)), value, se, prompts)
+    p = _p(side, float(2 * stdtr(prompts - 1, ndtri(share) / expansion)), value, se, prompts)
     return Estimate(value, low, high, se, p, tokens, prompts, reliability(prompts))
 
 
@@ -154,7 +154,7 @@ def _p(side: int, counted: float, value: float, se: float, prompts: int) -> floa
     """counted, or less where no replicate is on the other side; None where nothing varies."""
     if se <= 1e-12 * max(1.0, abs(value)):
         return None
-    return counted if side else min(counted, float(2 * stats.t.sf(abs(value) / se, prompts - 1)))
+    return counted if side else min(counted, float(2 * stdtr(prompts - 1, -abs(value) / se)))
 
 
 def _undefined(replicates: Floats) -> str:
@@ -186,11 +186,11 @@ def adjusted_p(p: list[float | None]) -> tuple[list[float | None], list[float | 
     if known:
         values = np.array([p[i] for i in known])
         order = np.argsort(values, kind="stable")
-        stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
-        for place, value in zip(order, stepped, strict=True):
-            holm[known[place]] = float(value)
-        for place, value in enumerate(stats.false_discovery_control(values, method="bh")):
-            bh[known[place]] = float(value)
+        count = len(values)
+        down = np.maximum.accumulate(values[order] * np.arange(count, 0, -1)).clip(max=1)
+        up = np.minimum.accumulate((values[order] * count / np.arange(1, count + 1))[::-1])[::-1].clip(max=1)
+        for place, family_wise, discovery in zip(order, down, up, strict=True):
+            holm[known[place]], bh[known[place]] = float(family_wise), float(discovery)
     return holm, bh
 
 

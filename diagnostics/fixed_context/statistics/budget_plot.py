@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy.special import stdtrit
 
 from ..schema import read_any
 from .tables import Row
@@ -69,7 +69,7 @@ def budget_rows(runs: pl.DataFrame) -> list[Row]:
         values = part["metric"].to_numpy()
         half = None
         if len(values) > 1:
-            half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+            half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
         mean = float(values.mean())
         rows.append(
             {

@@ -8,7 +8,6 @@ along the response.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from .bootstrap import Clusters, correct
 from .gain import SUPPORT, GainTable
@@ -70,6 +69,8 @@ def _without(head: Row, note: str, table: GainTable, clusters: Clusters) -> list
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    from scipy.stats import rankdata
+
     a, b = rankdata(a), rankdata(b)
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else None
 
