@@ -7,7 +7,7 @@ from ..gain import GAIN_MEASURES, GainTable
 from ..q3_gap import METHODS, q3_gap
 from ..settings import Settings
 from ..tables import Row
-from ..unit_scores import unit_scores
+from .by_k import each_k
 
 
 def q3_rows(table: GainTable, settings: Settings, clusters: Clusters) -> tuple[list[Row], list[Row]]:
@@ -20,12 +20,8 @@ def q3_rows(table: GainTable, settings: Settings, clusters: Clusters) -> tuple[l
     balances: list[Row] = []
     for measure in (name for name in GAIN_MEASURES if name in table.gain):
         family: list[Row] = []
-        for k in table.ks:
-            if ("mass", k) not in table.support:
-                continue
-            part = table.at(k)
-            prompts = clusters if part is table else Clusters(part.prompt, settings.bootstrap, settings.seed)
-            scores, support = unit_scores(part, settings, k), part.support["mass", k]
+        for k, part, scores, prompts in each_k(table, settings, clusters):
+            support = part.support["mass", k]
             result = q3_gap(part, scores, support, part.gain[measure], prompts, settings)
             for method in METHODS:
                 gap = result.gaps[method]

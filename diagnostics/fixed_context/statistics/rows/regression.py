@@ -7,7 +7,7 @@ from ..gain import GAIN_MEASURES, GainTable
 from ..regression import MODELS, Fit, fit, model_terms
 from ..settings import Settings
 from ..tables import Row
-from ..unit_scores import unit_scores
+from .by_k import each_k
 
 TESTED = ("compatibility", "learnable", "incompatible", "gap", "gap_raw")
 """Terms of the regressions that are claims and share one correction for multiple tests; the others are controls."""
@@ -22,12 +22,7 @@ def regression_rows(table: GainTable, settings: Settings, clusters: Clusters) ->
     rows: list[Row] = []
     for measure in (name for name in GAIN_MEASURES if name in table.gain):
         family: list[Row] = []
-        for k in table.ks:
-            if ("mass", k) not in table.support:
-                continue
-            part = table.at(k)
-            prompts = clusters if part is table else Clusters(part.prompt, settings.bootstrap, settings.seed)
-            scores = unit_scores(part, settings, k)
+        for k, part, scores, prompts in each_k(table, settings, clusters):
             for model in MODELS:
                 fitted = fit(model, model_terms(model, part, scores), part.gain[measure], prompts)
                 family += fit_rows(fitted, {"gain": measure, "k": k})
