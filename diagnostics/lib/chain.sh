@@ -41,7 +41,7 @@ step() {
     say_failed "$name" "$log"
     return 1
   fi
-  count "$mark" "$words"
+  mark_done "$mark" "$words"
 }
 
 # begin NAME RESULT COMMAND...: as step, beside others, JOBS at a time; finish waits for all that were begun.
@@ -72,7 +72,7 @@ finish_oldest() {
     say_failed "${NAME_OF[$id]}" "${LOG_OF[$id]}"
     return 1
   fi
-  count "${MARK_OF[$id]}" "${WORDS_OF[$id]}"
+  mark_done "${MARK_OF[$id]}" "${WORDS_OF[$id]}"
 }
 
 # Ctrl-C does not reach steps that run beside others.
@@ -107,7 +107,8 @@ look() {
   ((STEP == 1)) || BEGAN=${BEGAN:-$EPOCHSECONDS}
 }
 
-count() {
+# mark_done MARK WORDS
+mark_done() {
   printf '%s' "$2" >"$1.tmp"
   mv -f -- "$1.tmp" "$1"
   ((STEP == 1)) || DONE=$((DONE + 1))

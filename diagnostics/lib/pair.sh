@@ -23,9 +23,10 @@ recipe() {
   export OPD_TOPK_METRICS_K=${OPD_TOPK_METRICS_K:-16} OPD_EXACT_CMASS=${OPD_EXACT_CMASS:-1}
   export OPD_EXACT_CMASS_MAX_UNION=${OPD_EXACT_CMASS_MAX_UNION:-128}
   export SAVE_DEBUG_ROLLOUT_DATA=${SAVE_DEBUG_ROLLOUT_DATA:-1}
+  export SCORE_ARGS=${SCORE_ARGS:-}
   [[ -n ${SEEDS:-} ]] || export SEED=${SEED:-41717}
   PYTHON=${PYTHON:-python3} CONTEXTS=${CONTEXTS:-300} RESPONSE_TOKENS=${RESPONSE_TOKENS:-192}
-  BOOTSTRAP=${BOOTSTRAP:-1000} EXTRA_TOPK=${EXTRA_TOPK-8,32} DIAGNOSTICS_PYTHON=${DIAGNOSTICS_PYTHON:-$PYTHON}
+  BOOTSTRAP=${BOOTSTRAP:-1000} EXTRA_TOPK=${EXTRA_TOPK-8,32}
 }
 
 check() {
@@ -36,7 +37,7 @@ check() {
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "$name ${!name} must be a whole number above 0"
   done
   for name in PYTHON DIAGNOSTICS_PYTHON; do
-    type -P "${!name}" >/dev/null || die "$name ${!name} is not a command"
+    [[ -z ${!name:-} ]] || type -P "${!name}" >/dev/null || die "$name ${!name} is not a command"
   done
 }
 
@@ -64,18 +65,16 @@ check_scoring() (
 )
 
 check_packages() {
-  local text python=${DIAGNOSTICS_PYTHON:-$PYTHON}
-  local needed="fixed_context.eval_command, fixed_context.report.command, matplotlib, statsmodels.api"
-  if ! text=$(PYTHONPATH=$(python_path) "$python" -c "import $needed" 2>&1); then
-    die "DIAGNOSTICS_PYTHON $python lacks packages (pip install '.[diagnostics]'): ${text##*$'\n'}"
+  local text needed="fixed_context.eval_command, fixed_context.report.command, matplotlib, statsmodels.api"
+  if ! text=$(PYTHONPATH=$(python_path) "$DIAGNOSTICS_PYTHON" -c "import $needed" 2>&1); then
+    die "DIAGNOSTICS_PYTHON $DIAGNOSTICS_PYTHON lacks packages (pip install '.[diagnostics]'): ${text##*$'\n'}"
   fi
 }
 
 run_pair() {
-  local suite extra=() score visible gpus
+  local suite score visible gpus
   recipe
   check "$@"
-  read -ra extra <<<"${SCORE_ARGS:-}"
   resolve
   check_scoring || exit $?
   "$REPO/launch/run_method_suite.sh" || exit $?
@@ -84,7 +83,7 @@ run_pair() {
   # shellcheck source=/dev/null
   source "$PLAN/runs/${RUNS[0]}/settings.env"
   TOKENIZER=$STUDENT_HF K=$OPD_TOPK_METRICS_K RUNS_DIR=$suite/runs
-  SLIME_PYTHON=$PYTHON PYTHON=${DIAGNOSTICS_PYTHON:-$PYTHON}
+  SLIME_PYTHON=$PYTHON PYTHON=$DIAGNOSTICS_PYTHON
   STEPS=$((3 + ${#RUNS[@]} * (1 + ANALYSIS_STEPS_EACH) + ANALYSIS_STEPS))
 
   tool export_fixed_context_bank
@@ -99,7 +98,7 @@ run_pair() {
     --student-device cuda:0 --teacher-device "cuda:$((${#gpus[@]} > 1))"
   )
   [[ -z $EXTRA_TOPK ]] || score+=(--extra-topk "$EXTRA_TOPK")
-  score+=("${extra[@]}")
+  score+=("${SCORE_ARGS_WORDS[@]}")
   score_student "student before training" "$OUT/before/metrics.parquet"
   NULL_METRICS=$OUT/before/again.parquet
   score_student "student before training, again: the null check" "$NULL_METRICS" \

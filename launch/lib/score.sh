@@ -2,10 +2,10 @@
 # The command that scores the trained student on frozen contexts, into SCORE_WORDS.
 
 score_words() {
-  local gpus python=${DIAGNOSTICS_PYTHON:-$PYTHON}
+  local gpus
   if [[ $BACKEND == local ]]; then
     SCORE_WORDS=(
-      env "PYTHONPATH=$(python_path)" "$python" "$REPO/tools/eval_fixed_context_bank.py"
+      env "PYTHONPATH=$(python_path)" "$DIAGNOSTICS_PYTHON" "$REPO/tools/eval_fixed_context_bank.py"
       --student "$SUITE_DIR/engine/models/$(engine_run)"
       --teacher "$SUITE_DIR/engine/models/teacher"
       --output "$RUN_DIR/fixed_context/fixed_context_metrics.parquet"
@@ -14,7 +14,7 @@ score_words() {
     IFS=, read -ra gpus <<<"$EVAL_GPUS"
     SCORE_WORDS=(
       env "CUDA_VISIBLE_DEVICES=$EVAL_GPUS" "PYTHONPATH=$(python_path)"
-      "$python" "$REPO/tools/eval_fixed_context_from_megatron.py"
+      "$DIAGNOSTICS_PYTHON" "$REPO/tools/eval_fixed_context_from_megatron.py"
       --checkpoint-root "$RUN_DIR/checkpoints"
       --iteration latest
       --origin-hf-dir "$STUDENT_HF"

@@ -31,8 +31,8 @@ def resolve(s: Settings, directory: Path) -> Settings:
     v["TAG"] = directory.name
     v["WANDB_GROUP"] = v["WANDB_GROUP"] or v["TAG"]
     v |= {name: absolute(v[name]) for name in _PATHS}
-    if "/" in v["PYTHON"]:
-        v["PYTHON"] = absolute(v["PYTHON"])
+    v["DIAGNOSTICS_PYTHON"] = v["DIAGNOSTICS_PYTHON"] or v["PYTHON"]
+    v |= {name: absolute(v[name]) for name in ("PYTHON", "DIAGNOSTICS_PYTHON") if "/" in v[name]}
     if v["SGLANG_CUDA_GRAPH_MAX_BS"] == "0":
         v["SGLANG_CUDA_GRAPH_MAX_BS"] = ""
     v["WORKER_NUM_GPUS"] = v["WORKER_NUM_GPUS"] or v["ACTOR_NUM_GPUS_PER_NODE"]

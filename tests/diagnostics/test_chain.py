@@ -53,7 +53,7 @@ def test_one_job_runs_one_step_after_the_other(chain, tmp_path):
 
 
 def test_a_failed_step_is_told_with_its_name_and_ends_the_others(chain, tmp_path):
-    sleeper = made("long step".replace(" ", "_"), "echo $$ >$0.pid; exec sleep 300")
+    sleeper = made("long_step", "echo $$ >$0.pid; exec sleep 300")
     bad = "begin 'a bad step' $OUT/bad bash -c 'sleep 0.5; echo went wrong; exit 7'"
     process = chain(bad, sleeper, made("never", "echo"), "finish", JOBS="2")
     _, error = process.communicate(timeout=60)

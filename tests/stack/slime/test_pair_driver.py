@@ -106,7 +106,8 @@ class Driver:
     def killed_while_scoring(self, metrics: Path, with_its_children: bool) -> str:
         """SIGKILL when the first scores of a metrics file are on their way; what was printed."""
         process, log = self.start()
-        try:
+        with contextlib.ExitStack() as unless_killed:
+            unless_killed.callback(end, process)
             deadline = time.monotonic() + LIMIT_S
             while not list(metrics.parent.glob(f".{metrics.name}.*.parts")):
                 assert process.poll() is None and time.monotonic() < deadline, self.said(log)
@@ -117,9 +118,7 @@ class Driver:
             else:
                 process.kill()
             process.wait()
-        except BaseException:
-            end(process)
-            raise
+            unless_killed.pop_all()  # a driver that was killed alone leaves its child to finish
         return log.read_text()
 
 
