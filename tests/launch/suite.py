@@ -111,6 +111,10 @@ class Suite:
     def rollouts(self, run):
         return [line["rollout"] for line in self.journal("rollout") if line["run"] == run]
 
+    def training(self, run):
+        """What a run's training noted, in order: a "rollout" as it begins, "saving" and "saved" around a checkpoint."""
+        return [line for line in self.journal() if line.get("run") == run]
+
     def states(self, run):
         """[(stage, status)] of a run, in order."""
         path = self.directory / "runs" / run / "state.tsv"
@@ -125,6 +129,13 @@ class Suite:
                     found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
+        return found
+
+    def left_running(self, seconds=5):
+        """What lives that long after a suite: a child of a killed shell may still be on its way out."""
+        deadline = time.monotonic() + seconds
+        while (found := self.alive()) and time.monotonic() < deadline:
+            time.sleep(0.1)
         return found
 
     def wait_for(self, condition, process, seconds=300):

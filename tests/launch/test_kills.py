@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 RUNS = ("teachability-0.10-seed42", "random-0.10-seed42")
-SAVE_INTERVAL, LAST = 2, 5
+LAST = 5
 
 # What must have happened before the suite is killed; the seeded delay after it lets the kill fall anywhere.
 MOMENTS = {
@@ -24,17 +24,24 @@ MOMENTS = {
 }
 
 
-def check_rollouts(rollouts):
-    """Each start goes on after the last checkpoint: nothing that was saved is trained again, nothing is left out."""
-    saved = -1
-    expected = 0
-    for rollout in rollouts:
-        if rollout != expected:
-            assert rollout == saved + 1, (rollouts, saved)
-        if (rollout + 1) % SAVE_INTERVAL == 0 or rollout == LAST:
-            saved = rollout
-        expected = rollout + 1
-    assert expected == LAST + 1, rollouts
+def check_training(events):
+    """One start at a time, and each goes on after the last checkpoint: nothing that was saved is trained again, nothing
+    is left out. A kill between "saving" and "saved" leaves two checkpoints possible."""
+    starts, rollout, saved = [], None, {-1}
+    for event in events:
+        if event["what"] == "rollout" and event["pid"] not in starts:
+            assert event["rollout"] - 1 in saved, events
+            starts.append(event["pid"])
+            saved = {event["rollout"] - 1}
+        else:
+            assert event["pid"] == starts[-1], ("two trainings at once", events)
+            assert event["rollout"] == rollout + (event["what"] == "rollout"), events
+        rollout = event["rollout"]
+        if event["what"] == "saving":
+            saved.add(rollout)
+        elif event["what"] == "saved":
+            saved = {rollout}
+    assert saved == {LAST}, events
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -50,7 +57,7 @@ def test_a_suite_killed_at_any_moment_is_finished_by_the_next_call(suite, moment
     code, printed = suite.run()
     assert code == 0, printed
     for run in RUNS:
-        check_rollouts(suite.rollouts(run))
+        check_training(suite.training(run))
         assert suite.states(run).count(("done", "ok")) == 1
         assert suite.states(run).count(("train", "ok")) == 1
         assert not (suite.directory / "runs" / run / "processes.tsv").exists()
@@ -65,11 +72,11 @@ def test_an_interrupted_suite_ends_everything_it_started_and_goes_on_when_called
     first.send_signal(number)
     printed, _ = first.communicate(timeout=300)
     assert first.returncode == 128 + number, printed
-    assert suite.alive() == {}
+    assert suite.left_running() == {}
     assert not (suite.directory / "runs" / RUNS[0] / "processes.tsv").exists()
     code, printed = suite.run(METHOD_LIST="teachability:0.10:1")
     assert code == 0, printed
-    check_rollouts(suite.rollouts(RUNS[0]))
+    check_training(suite.training(RUNS[0]))
 
 
 def test_other_peoples_processes_are_left_alone(suite):

@@ -42,13 +42,13 @@ def write_rollout(source, bank, rollout):
 def main():
     given = begin("train")
     checkpoints, bank = Path(given["--save"]), Path(given["--opd-token-bank-dir"])
-    latest = checkpoints / "latest_checkpointed_iteration.txt"
+    run, latest = checkpoints.parent.name, checkpoints / "latest_checkpointed_iteration.txt"
     first = int(latest.read_text()) + 1 if latest.exists() else 0
     crash_at = int(told("train_crashes_at") or 0) if take("train_crashes") else -1
     bank.mkdir(parents=True, exist_ok=True)
     last = int(given["--num-rollout"]) - 1
     for rollout in range(first, last + 1):
-        note("rollout", run=checkpoints.parent.name, rollout=rollout, first=first)
+        note("rollout", run=run, rollout=rollout)
         if rollout == crash_at:
             sys.exit("loss is not finite, says the stand-in")
         for url in given["--opd-teacher-url"].split(","):
@@ -58,7 +58,9 @@ def main():
         if (rollout + 1) % int(given["--save-interval"]) == 0 or rollout == last:
             checkpoints.mkdir(exist_ok=True)
             (checkpoints / ".latest").write_text(str(rollout))
+            note("saving", run=run, rollout=rollout)
             (checkpoints / ".latest").replace(latest)
+            note("saved", run=run, rollout=rollout)
     print(json.dumps({"trained": list(range(first, last + 1))}))
 
 
