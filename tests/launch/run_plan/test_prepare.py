@@ -18,7 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_plan.cli import main
-from run_plan.extra_args import SLIME_FLAGS
+from run_plan.extra_args import FLAGS_OF_VARIABLES, SLIME_FLAGS
 from run_plan.opd_variables import flags_of, opd_variables
 from run_plan.plan_files import settings_env
 from ta_opd.option_fields import add_flags
@@ -242,6 +242,15 @@ def test_every_field_of_the_library_is_a_variable_that_reaches_the_flags(planned
         ({"EXTRA_ARGS": "--rollout-temperature=0.7"}, "EXTRA_ARGS: --rollout-temperature: an SGLang teacher scores"),
         ({"EXTRA_ARGS": "--rollout-top-p 0.9"}, "EXTRA_ARGS: --rollout-top-p: an SGLang teacher scores"),
         ({"EXTRA_ARGS": "--rollout-top-k 20"}, "EXTRA_ARGS: --rollout-top-k: an SGLang teacher scores"),
+        (
+            {"EXTRA_ARGS": "--opd-budget-ratio=0.2"},
+            "EXTRA_ARGS: --opd-budget-ratio: set OPD_BUDGET_RATIO, which is recorded with the run",
+        ),
+        ({"EXTRA_ARGS": "--opd-token-bank-dir /b"}, "EXTRA_ARGS: --opd-token-bank-dir: each run has its own"),
+        ({"EXTRA_ARGS": "--opd-kl-coef 2"}, "EXTRA_ARGS: --opd-kl-coef: set OPD_KL_COEF"),
+        ({"EXTRA_ARGS": "--opd-type megatron"}, "EXTRA_ARGS: --opd-type: the launchers run slime's --opd-type sglang"),
+        ({"EXTRA_ARGS": "--note x --seed 3"}, "EXTRA_ARGS: --seed: set SEED, which is recorded with the run"),
+        ({"EXTRA_ARGS": "--load /c"}, "EXTRA_ARGS: --load: each run has its own, checkpoints/ in its folder"),
         ({"MODELS_DIR": "/nowhere"}, "MODELS_DIR '/nowhere': there is no such folder"),
         ({"METHOD": "tip"}, "METHOD 'tip' is not a setting of a suite: set METHOD_LIST"),
         ({"EVAL_PROMPT_DATA": "aime a.jsonl"}, "EVAL_PROMPT_DATA 'aime a.jsonl' does nothing without EVAL_INTERVAL"),
@@ -365,7 +374,7 @@ def test_a_begun_run_refuses_what_changes_its_results(prepare, begun):
         ({"ROLLOUT_MAX_RESPONSE_LEN": "65"}, "64", "65"),
         ({"NUM_ROLLOUT": "49"}, "50", "49"),
         ({"TEACHER_MODEL": "other/teacher"}, "Qwen/Qwen3-4B", "other/teacher"),
-        ({"EXTRA_ARGS": "--seed 3"}, "", "--seed 3"),
+        ({"EXTRA_ARGS": "--adam-beta2 0.95"}, "", "--adam-beta2 0.95"),
     ):
         (name,) = more
         code, _, error = prepare(**more)
@@ -518,7 +527,7 @@ def test_a_file_as_the_folder_of_models_is_refused_in_a_dry_run_too(prepare, env
 
 def test_an_evaluation_with_data_and_a_judge_is_planned(planned):
     more = {"EVAL_INTERVAL": "5", "EVAL_PROMPT_DATA": "aime 'a b.jsonl'"}
-    for judge in ("--rm-type deepscaler", "--rm-type=deepscaler --opd-type sglang --opd-loss=sampled_token"):
+    for judge in ("--rm-type deepscaler", "--rm-type=deepscaler --weight-decay 0.01"):
         assert planned(**more, EXTRA_ARGS=judge)
 
 
@@ -526,6 +535,12 @@ def test_the_flags_known_in_extra_args_are_train_opd_s():
     text = (Path(__file__).parents[3] / "slime_patch/slime/utils/opd_settings.py").read_text()
     names = ast.literal_eval(re.search(r"^SLIME_OPTIONS = (\(.*?\))$", text, re.M)[1])
     assert tuple("--" + name.replace("_", "-") for name in names) == SLIME_FLAGS
+
+
+def test_flags_that_are_a_variable_s_are_those_that_the_training_is_given():
+    text = (Path(__file__).parents[3] / "launch/lib/train.sh").read_text()
+    given = dict(re.findall(r'(--[a-z0-9-]+) "\$\{?([A-Z_]+)', text))
+    assert {name: given.get(name) for name in FLAGS_OF_VARIABLES} == FLAGS_OF_VARIABLES
 
 
 def test_a_sweep_s_variables_are_the_sweep_s_alone(monkeypatch, capsys):
