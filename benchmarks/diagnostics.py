@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd  # noqa: F401  (as modeling_qwen3 below: otherwise imported while the time is taken)
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -41,6 +42,7 @@ from rich.console import Console
 from ta_opd import Supports, TopK
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.models.qwen3 import modeling_qwen3  # noqa: F401
 
 K = 16
 NO_END = -1

@@ -49,7 +49,7 @@ def assemble(plan: Plan, parts: list[Path]) -> None:
 
 def _axes(parts: list[Path]) -> dict[str, np.ndarray]:
     names = ["Hs", "KLf_union", "Cmass_exact", "Cmass_topk", "loss_mask"]
-    whole = pa.concat_tables([feather.read_table(path, columns=names, memory_map=False) for path in parts])
+    whole = pa.concat_tables([feather.read_table(path, columns=names) for path in parts])
     entropy, disagreement, exact, bound = (whole[name].to_numpy() for name in names[:4])
     compatibility = np.where(np.isnan(exact), bound, exact)
     return file_axes(entropy, disagreement, compatibility, whole["loss_mask"].to_numpy() != 0)

@@ -42,15 +42,16 @@ class Distribution:
         return -torch.linalg.vecdot(self.p, self.logprob)
 
 
-def divergences(student: Distribution, teacher: Distribution) -> Columns:
-    """KL(T || S), KL(S || T) and JSD over the whole vocabulary, [n] each, nats; rounding may not push one below 0."""
+def entropies_and_divergences(student: Distribution, teacher: Distribution) -> Columns:
+    """Both entropies, KL(T || S), KL(S || T) and JSD = H((p + q) / 2) - (H(p) + H(q)) / 2 over the whole vocabulary,
+    [n] each, nats; rounding may not push a divergence below 0."""
     gap = teacher.logprob - student.logprob
     forward, reverse = torch.linalg.vecdot(teacher.p, gap), -torch.linalg.vecdot(student.p, gap)
-    # With m = (p + q) / 2: JSD = (sum p log p + sum q log q) / 2 - sum m log m.
+    own, other = student.entropy(), teacher.entropy()
     middle = (student.p + teacher.p).mul_(0.5)
-    own = torch.linalg.vecdot(student.p, student.logprob) + torch.linalg.vecdot(teacher.p, teacher.logprob)
-    jsd = own / 2 - torch.linalg.vecdot(middle, middle.clamp(min=_LEAST).log_())
-    return {"KLf": forward.clamp(min=0), "KLr": reverse.clamp(min=0), "JSD": jsd.clamp(min=0)}
+    jsd = -torch.linalg.vecdot(middle, middle.clamp(min=_LEAST).log_()) - (own + other) / 2
+    least_zero = {"KLf": forward, "KLr": reverse, "JSD": jsd}
+    return {"Hs": own, "Ht": other} | {name: values.clamp(min=0) for name, values in least_zero.items()}
 
 
 def dense_rows(student: Tensor, teacher: Tensor, token_ids: Tensor, k: int) -> tuple[Columns, Supports]:
@@ -65,9 +66,7 @@ def dense_rows(student: Tensor, teacher: Tensor, token_ids: Tensor, k: int) -> t
         student_on_teacher=own.logprob.gather(1, teacher_top.ids.long()),
     )
     columns = {
-        "Hs": own.entropy(),
-        "Ht": other.entropy(),
-        **divergences(own, other),
+        **entropies_and_divergences(own, other),
         "student_logp_sampled": own.logprob.gather(1, token_ids[:, None])[:, 0],
         "teacher_logp_sampled": other.logprob.gather(1, token_ids[:, None])[:, 0],
         "target_student_rank": rank(student, token_ids),
