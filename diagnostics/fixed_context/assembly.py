@@ -48,11 +48,15 @@ def assemble(plan: Plan, parts: list[Path]) -> None:
 
 
 def _axes(parts: list[Path]) -> dict[str, np.ndarray]:
+    entropy, disagreement, exact, bound, valid = map(np.concatenate, zip(*map(_before_axes, parts), strict=True))
+    return file_axes(entropy, disagreement, np.where(np.isnan(exact), bound, exact), valid != 0)
+
+
+def _before_axes(part: Path) -> list[np.ndarray]:
+    """Copies, so that no more than one shard's file is in memory."""
     names = ["Hs", "KLf_union", "Cmass_exact", "Cmass_topk", "loss_mask"]
-    whole = pa.concat_tables([feather.read_table(path, columns=names) for path in parts])
-    entropy, disagreement, exact, bound = (whole[name].to_numpy() for name in names[:4])
-    compatibility = np.where(np.isnan(exact), bound, exact)
-    return file_axes(entropy, disagreement, compatibility, whole["loss_mask"].to_numpy() != 0)
+    table = feather.read_table(part, columns=names)
+    return [table[name].to_numpy().copy() for name in names]
 
 
 def _groups(parts: list[Path]) -> Iterator[pa.Table]:
