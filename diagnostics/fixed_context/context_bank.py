@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 from ta_opd.files import atomic_path, write_json
 
-from .files import make_parent
+from .files import make_place
 from .identity import context_id, file_sha256, prompt_id, tokenizer_fingerprint
 from .schema import CONTEXT_SCHEMA, SCHEMA_VERSION, write_parquet
 
@@ -69,15 +69,18 @@ def describe(counts: Counter) -> str:
     )
 
 
-def write_bank(path: Path, bank: pa.Table, counts: Counter, tokenizer: Any = None) -> dict[str, Any]:
+def write_bank(
+    path: Path, bank: pa.Table, counts: Counter, tokenizer: Any = None, read: Iterable[tuple[str, Path]] = ()
+) -> dict[str, Any]:
     """The bank by its suffix (.parquet, .jsonl, .csv) and FILE.manifest.json beside it, each atomically; the manifest.
 
-    Lists are JSON in a CSV. Raises ValueError for another suffix, or where there can be no such directory.
+    Lists are JSON in a CSV. read: flags and files that the contexts come from. Raises ValueError for another suffix,
+    one of those files, or where there can be no such file.
     """
     write = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
     if path.suffix not in write:
         raise ValueError(f"--output {path}: the name must end in .parquet, .jsonl or .csv")
-    make_parent(path, "--output")
+    make_place(path, "--output", read)
     with atomic_path(path) as temporary:
         write[path.suffix](temporary, bank)
     lengths = bank["response_length"].to_numpy()

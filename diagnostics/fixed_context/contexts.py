@@ -27,6 +27,14 @@ class Context:
     whole_length: int
 
     @property
+    def highest_id(self) -> int:
+        return int(max(self.prompt.max(), self.response.max()))
+
+    @property
+    def lowest_id(self) -> int:
+        return int(min(self.prompt.min(), self.response.min()))
+
+    @property
     def inputs(self) -> np.ndarray:
         """int32 [P + R - 1]: all tokens but the last, after which nothing is predicted."""
         return np.concatenate([self.prompt, self.response[:-1]])

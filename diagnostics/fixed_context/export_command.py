@@ -14,7 +14,7 @@ from .context_bank import Sample, build_bank, describe, write_bank
 from .debug_rollouts import read_debug_rollouts
 from .models import load_tokenizer
 from .parser import Parser
-from .sample_tables import read_contexts, read_local_engine, read_token_bank
+from .sample_tables import matching_files, read_contexts, read_local_engine, read_token_bank
 
 
 def build_parser() -> Parser:
@@ -52,10 +52,20 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
         name = str(arguments.local_engine / "models" / "student")
     tokenizer = None if name is None else load_tokenizer("--tokenizer", name, arguments.trust_remote_code)
     bank, counts = build_bank(_samples(arguments, tokenizer), arguments.max_samples, tokenizer)
-    manifest = write_bank(arguments.output, bank, counts, tokenizer)
+    manifest = write_bank(arguments.output, bank, counts, tokenizer, _files_read(arguments))
     say(console, describe(counts))
     size = f"{manifest['contexts']:,} contexts of {manifest['prompts']:,} prompts"
     say(console, f"{size}, {manifest['response_tokens']:,} response tokens: {arguments.output}")
+
+
+def _files_read(arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
+    """Flags and the files that they name."""
+    for name in ("debug_rollout_data", "contexts", "token_bank"):
+        flag, pattern = "--" + name.replace("_", "-"), getattr(arguments, name)
+        if pattern is not None:
+            yield from ((flag, path) for path in matching_files(flag, pattern))
+    if arguments.prompts is not None:
+        yield "--prompts", arguments.prompts
 
 
 def _samples(arguments: argparse.Namespace, tokenizer: Any) -> Iterator[Sample]:

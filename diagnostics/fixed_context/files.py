@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,20 @@ def row_count(path: Path) -> int:
     return of_parquet(path, lambda: pq.read_metadata(path).num_rows)
 
 
-def make_parent(path: Path, flag: str) -> None:
-    """The directory that the file will lie in. Raises ValueError, naming the flag, where it cannot be made."""
+def make_place(path: Path, flag: str, inputs: Iterable[tuple[str, str | Path]] = ()) -> None:
+    """The directory that the file will lie in. inputs: flags and files that are read. Raises ValueError, naming the
+    flag, where it cannot be made or written to, or the file is a directory or one that is read."""
+    for read, other in inputs:
+        if Path(other).resolve() == path.resolve():
+            raise ValueError(f"{flag} {path} is what {read} reads; write to another file")
+    if path.is_dir():
+        raise ValueError(f"{flag} {path}: is a directory")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise ValueError(f"{flag} {path}: {error.filename}: {error.strerror}") from error
+        raise ValueError(f"{flag} {path}: {path.parent}: {error.strerror}") from error
 
 
 def of_parquet(path: Path, read: Callable[[], Any]) -> Any:

@@ -95,11 +95,11 @@ class ModelFiles:
                     f"{len(long):,} of {len(contexts):,} contexts are longer than the {self.role}'s {self.positions:,} "
                     f"positions (longest {longest:,}; {_names(long)}): lower --max-response-tokens or leave them out"
                 )
-        beyond = [c for c in contexts if max(c.prompt.max(), c.response.max()) >= self.vocabulary]
+        beyond = [c for c in contexts if c.highest_id >= self.vocabulary or c.lowest_id < 0]
         if beyond:
             raise ValueError(
-                f"{len(beyond):,} of {len(contexts):,} contexts hold token ids beyond the {self.role}'s "
-                f"{self.vocabulary:,} ({_names(beyond)}): the bank was made with another tokenizer"
+                f"{len(beyond):,} of {len(contexts):,} contexts hold token ids outside the {self.role}'s 0.."
+                f"{self.vocabulary - 1:,} ({_names(beyond)}): the bank was made with another tokenizer"
             )
 
 

@@ -15,7 +15,7 @@ from ta_opd.teacher.servers import ServerFacts
 from .baseline import TOKEN, check_comparable, match_rows
 from .cache import cache_key
 from .contexts import Context, select_contexts, shards
-from .files import make_parent, read_json
+from .files import make_place, read_json
 from .identity import file_sha256, model_fingerprint, tokenizer_difference, tokenizer_fingerprint
 from .models import ModelFiles, load_tokenizer
 from .normalise import SCOPE
@@ -72,7 +72,8 @@ class Plan:
 
 def make_plan(settings: EvalSettings) -> Plan:
     """Raises ValueError, in one line for the person, for every input that does not fit."""
-    make_parent(settings.output, "--output")
+    read = {"--context-bank": settings.context_bank, "--baseline-metrics": settings.baseline_metrics}
+    make_place(settings.output, "--output", [(flag, path) for flag, path in read.items() if path is not None])
     bank = read_context_bank(settings.context_bank)
     contexts, empty = select_contexts(bank, settings.max_samples, settings.max_response_tokens)
     student = ModelFiles.of("student", settings.student, settings.dtype, settings.trust_remote_code)
@@ -80,9 +81,10 @@ def make_plan(settings: EvalSettings) -> Plan:
     teacher, facts, fingerprint = _teacher(settings, contexts)
     columns = min(student.vocabulary, facts.vocabulary)
     for context in contexts:
-        highest = int(max(context.prompt.max(), context.response.max()))
-        if highest >= columns:
-            raise ValueError(f"context {context.context_id} holds token id {highest}; both models know {columns:,}")
+        if context.highest_id >= columns:
+            raise ValueError(
+                f"context {context.context_id} holds token id {context.highest_id}; both models know {columns:,}"
+            )
     if max(settings.ks) > columns:
         raise ValueError(f"--topk {max(settings.ks)} is more than the vocabulary of {columns:,} tokens")
     metadata = {
@@ -152,8 +154,6 @@ def _tokenizers(settings: EvalSettings, student: ModelFiles, facts: ServerFacts)
 
 def _with_baseline(plan: Plan, contexts: list[Context]) -> Plan:
     path = plan.settings.baseline_metrics
-    if path.resolve() == plan.settings.output.resolve():
-        raise ValueError(f"--baseline-metrics {path} is the --output; write the metrics to another file")
     schema = metrics_file_schema(path)
     before = read_metrics(path, columns=[*TOKEN, *measured(schema)])  # all that is joined at the end can be read
     check_comparable(plan.metadata, read_metadata(path), path)

@@ -128,6 +128,16 @@ def test_a_bank_can_be_exported_again(tmp_path, capsys):
     assert first.select(same).equals(second.select(same))
 
 
+@pytest.mark.parametrize("pattern", ["a.jsonl", "*.jsonl"])
+def test_a_file_that_is_read_is_never_the_output(pattern, tmp_path, capsys):
+    bank, counts = build_bank(samples(6), None)
+    write_bank(tmp_path / "a.jsonl", bank, counts)
+    before = (tmp_path / "a.jsonl").read_bytes()
+    flags = ("--contexts", tmp_path / pattern, "--output", tmp_path / "." / "a.jsonl", "--max-samples", 4)
+    assert "is what --contexts reads; write to another file" in export(capsys, *flags, code=2)
+    assert (tmp_path / "a.jsonl").read_bytes() == before
+
+
 def test_tokens_with_a_response_length_are_contexts_too(tmp_path, capsys):
     (tmp_path / "c.jsonl").write_text(json.dumps({"tokens": [1, 2, 3], "response_length": 2}) + "\n")
     export(capsys, "--contexts", tmp_path / "c.jsonl", "--output", tmp_path / "b.parquet")

@@ -96,8 +96,25 @@ def test_contexts_longer_than_the_model_are_counted_and_named(refused, student, 
 
 def test_token_ids_beyond_a_model(refused, student, teacher, tmp_path):
     bank = save_bank(tmp_path / "bank.parquet", [Sample([1], [100], "test")])
-    assert "beyond the student's 96" in refused(bank, student, teacher)
-    assert "beyond the teacher's 96" in refused(bank, teacher, student)
+    assert "outside the student's 0..95" in refused(bank, student, teacher)
+    assert "outside the teacher's 0..95" in refused(bank, teacher, student)
+
+
+@pytest.mark.parametrize("sample", [Sample([1, -1], [2], "test"), Sample([1], [2, -3], "test")])
+def test_negative_token_ids(refused, student, teacher, tmp_path, sample):
+    bank = save_bank(tmp_path / "bank.parquet", [sample])
+    assert "1 of 1 contexts hold token ids outside the student's 0..95" in refused(bank, student, teacher)
+
+
+def test_an_output_that_would_replace_the_bank_or_is_a_directory(capsys, bank, student, teacher, tmp_path):
+    before = bank.read_bytes()
+    assert run(bank, student, teacher, bank, "--topk", "4") == 2
+    assert f"--output {bank} is what --context-bank reads; write to another file" in capsys.readouterr().err
+    assert bank.read_bytes() == before
+    place = tmp_path / "folder.parquet"
+    place.mkdir()
+    assert run(bank, student, teacher, place, "--topk", "4") == 2
+    assert f"--output {place}: is a directory" in capsys.readouterr().err
 
 
 def test_another_tokenizer_is_refused_unless_told(refused, bank, student, tmp_path):
@@ -221,7 +238,7 @@ def test_a_baseline_that_holds_a_token_twice(refused, bank, student, teacher, ba
 
 def test_a_baseline_that_is_the_output(capsys, bank, student, teacher, baseline):
     assert run(bank, student, teacher, baseline, "--topk", "4", "--baseline-metrics", str(baseline)) == 2
-    assert "is the --output" in capsys.readouterr().err
+    assert f"--output {baseline} is what --baseline-metrics reads" in capsys.readouterr().err
 
 
 def test_contexts_without_a_response_are_reported_and_left_out(student, teacher, tmp_path, capsys):

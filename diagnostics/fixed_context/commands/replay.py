@@ -69,6 +69,8 @@ def work(arguments: argparse.Namespace) -> list[Path]:
     total = sum(map(row_count, files))
     with phase(stderr_console(), "replay", total) as bar:
         result = replay_bank(_rollouts(files), entries, base, options_of, lambda r: bar.advance(len(r.tokens)))
+    if not result.valid:
+        raise ValueError(f"--input {' '.join(arguments.input)}: none of {result.tokens:,} tokens counts")
     where = f"{result.valid:,} valid tokens of {result.rollouts:,} rollouts"
     directory, summed = arguments.output_dir, selector_rows(result)
     jaccard, positions = jaccard_rows(result), position_rows(result)

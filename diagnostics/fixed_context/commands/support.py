@@ -57,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def work(arguments: argparse.Namespace) -> list[Path]:
-    if arguments.bootstrap < 1:
-        raise ValueError(f"--n-boot {arguments.bootstrap} must be 1 or more")
+    if arguments.bootstrap < 2:
+        raise ValueError(f"--n-boot {arguments.bootstrap} must be 2 or more")
     settings, rows, datasets = settings_of(arguments), [], {}
     entries = named_paths(arguments.dataset, "--dataset")
     with phase(stderr_console(), "datasets", len(entries)) as bar:

@@ -103,9 +103,6 @@ def notes(source: Source, tables: Tables) -> list[str]:
     found = []
     if counts.get("masked"):
         found.append(f"{counts['masked']:,} of {counts['rows']:,} tokens do not count: their loss mask is 0")
-    for name, count in counts.items():
-        if name.startswith("without_"):
-            found.append(f"{count:,} tokens do not count: no number in {name.removeprefix('without_')}")
     found += source.table.notes
     if counts["prompts"] == 1:
         found.append("one prompt only: there is no bootstrap over prompts, so there are no intervals")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..baseline import SAME, TOKEN, check_comparable, with_baseline
 from ..frame_columns import labels, loss_mask, numbers
 from ..schema import IDENTITY, read_metadata, read_metrics
-from .gain_checks import divergences, unknown_at_ks
+from .gain_checks import check_gains_known, check_ranges, divergences, unknown_at_ks
 from .provenance import Models, models_of
 from .settings import DEFAULT_COLUMNS, DEFAULTS, Columns, Settings
 
@@ -158,6 +158,8 @@ def gain_table(
         counts["masked"] = len(frame) - len(kept)
         frame = kept
     found = {key: numbers(frame, wanted[key], where) for key in ("gain", "h", "d", "c", "ht", "position")}
+    check_ranges(frame, where)
+    check_gains_known(frame, columns.gain, found["gain"], where)
     known = np.ones(len(frame), dtype=bool)
     for key, values in found.items():
         finite = np.isfinite(values)
@@ -169,6 +171,11 @@ def gain_table(
     if not known.any():
         raise ValueError(f"{where}: no token of {len(frame):,} has all of {', '.join(wanted.values())}")
     counts = {key: value for key, value in counts.items() if value or not key.startswith("without_")}
+    left_out = tuple(
+        f"{count:,} of {len(frame):,} tokens are left out: no number in {key.removeprefix('without_')}"
+        for key, count in counts.items()
+        if key.startswith("without_")
+    )
 
     frame = frame.filter(pl.Series(known))
     found = {key: values[known] for key, values in found.items()}
@@ -196,7 +203,7 @@ def gain_table(
         in_q3=_q3_of_file(frame, resolve, where) if settings.use_quadrant else None,
         counts=counts | unknown | {"prompts": len(np.unique(prompt))},
         models=models or Models(),
-        notes=notes,
+        notes=left_out + notes,
     )
 
 

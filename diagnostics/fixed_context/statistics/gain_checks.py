@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 
@@ -9,8 +11,47 @@ from ..frame_columns import numbers
 from ..schema import KEY
 from .bootstrap import Floats
 
+_SUFFIX = re.compile(r"_k[0-9]+$")
+_UNIT = (0.0, 1.0)
+RANGES = {
+    **dict.fromkeys(("Hs", "Ht", "KLf", "KLr", "KLf_union", "KLr_union"), (0.0, np.inf)),
+    "JSD": (0.0, np.log(2)),
+    **dict.fromkeys(("Cmass_exact", "Cmass_topk", "Coverlap", "Cjaccard", "CBC", "overlap_mass"), _UNIT),
+    **dict.fromkeys(("student_topk_mass", "teacher_topk_mass", "reach_t1", "pos_norm"), _UNIT),
+}
+"""What a score can be; nats where it is an entropy or a divergence. Also of base_NAME and NAME_k8."""
+_ROUNDING = 0.02
+"""Of bf16 log-probs from a server, whose probabilities add up to a little more than 1."""
+
 TOLERANCE = 1e-4
 """Nats, and share of the larger divergence, by which a gain may miss the fall that it is: the file's own rounding."""
+
+
+def check_ranges(frame: pl.DataFrame, where: str) -> None:
+    """Raises ValueError, naming column and value, where a score of RANGES is what no score can be. An infinite entropy
+    or divergence is a number that is not known."""
+    for column in frame.columns:
+        low, high = RANGES.get(_SUFFIX.sub("", column.removeprefix("base_")), (None, None))
+        if low is None:
+            continue
+        values = numbers(frame, column, where)
+        wrong = values[(values < low - _ROUNDING) | (values > high + _ROUNDING)]
+        if len(wrong):
+            shown = "0 or more" if high == np.inf else f"in 0..{high:.4g}"
+            raise ValueError(
+                f"{where}: column {column} is {wrong[0]:.6g} at the first of {len(wrong):,} tokens; it must be {shown}"
+            )
+
+
+def check_gains_known(frame: pl.DataFrame, gain: str, values: Floats, where: str) -> None:
+    """Raises ValueError where G_NAME is not known, or infinite, though base_NAME and NAME are. values: float64 [N]."""
+    measure = gain.removeprefix("G_")
+    names = [f"base_{measure}", measure]
+    if measure == gain or not set(names) <= set(frame.columns):
+        return
+    known = np.logical_and.reduce([np.isfinite(numbers(frame, name, where)) for name in names])
+    if lost := int((known & ~np.isfinite(values)).sum()):
+        raise ValueError(f"{where}: {gain} is no number at {lost:,} tokens of which {' and '.join(names)} are known")
 
 
 def divergences(frame: pl.DataFrame, gain: str, values: Floats, where: str) -> tuple[Floats | None, Floats | None]:

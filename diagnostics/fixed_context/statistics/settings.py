@@ -29,8 +29,8 @@ class Settings:
         for name in ("h_quantile", "d_quantile"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{_flag(name)} {getattr(self, name)} is outside 0..1 (both excluded)")
-        if self.bootstrap < 1:
-            raise ValueError(f"--bootstrap {self.bootstrap} must be 1 or more")
+        if self.bootstrap < 2:
+            raise ValueError(f"--bootstrap {self.bootstrap} must be 2 or more")
         if self.seed < 0:
             raise ValueError(f"--seed {self.seed} must be 0 or more")
 

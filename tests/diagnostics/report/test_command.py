@@ -93,7 +93,7 @@ def broken(analysed, tmp_path_factory):
         (["--input", "{b}/cut.parquet"], "cut.parquet: not a whole Parquet file"),
         (["--input", "{b}/other_version.parquet"], "schema version 9"),
         (["--input", "{b}/no_gain.parquet"], "missing column G_KLf"),
-        (["--input", "{b}/nan.parquet"], "column G_KLf holds no number"),
+        (["--input", "{b}/nan.parquet"], "G_KLf is no number at 180 tokens"),
         (["--input", "{b}/short.parquet", "--analysis", "{b}/gain"], "not the same file"),
         (["--input", "{b}/other_gains.parquet", "--analysis", "{b}/gain"], "another student's analysis"),
         (["--input", "{b}/other_gains.parquet", "--before", "{b}/other_before.parquet"], "a baseline of before"),

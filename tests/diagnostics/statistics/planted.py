@@ -39,10 +39,11 @@ def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.
         "kl_before": size * np.sqrt(before) + jitter,
         "none": jitter,
         "position": 0.4 * slope + jitter,
-        "shrinkage": 0.3 * before + 0.3 * jitter,
+        "shrinkage": 0.3 * before * (1 + jitter),
         "reversion": before - stable * np.exp(0.5 * peculiar + np.sqrt(0.75) * 0.4 * rng.normal(size=n)),
         "zero": np.zeros(n),
     }[effect]
+    least = max(0.0, float((gain - before).max()))  # so that no noise makes a divergence negative
     frame = {
         "schema_version": np.ones(n, np.int32),
         "context_id": [f"{p:016x}" for p in prompt],
@@ -54,8 +55,8 @@ def planted_frame(effect, prompts=60, tokens=40, seed=0, ks=(8, 16, 32), size=0.
         "loss_mask": np.ones(n, np.int8),
         "base_Hs": entropy,
         "base_Ht": np.abs(0.3 * entropy + 0.2 * rng.normal(size=n)),
-        "base_KLf": before,
-        "KLf": before - gain,
+        "base_KLf": before + least,
+        "KLf": before + least - gain,
         "G_KLf": gain,
         "base_KLr": before * np.exp(0.2 * rng.normal(size=n)),
         "base_KLf_union": union,

@@ -197,11 +197,41 @@ def test_masked_tokens_and_nan_are_left_out_and_counted():
     frame = frame.with_columns(
         loss_mask=pl.when(pl.int_range(pl.len()) < 4).then(0).otherwise(1),
         base_Hs=pl.when(pl.int_range(pl.len()) == 10).then(float("nan")).otherwise(pl.col("base_Hs")),
-        G_KLf=pl.when(pl.int_range(pl.len()) == 11).then(None).otherwise(pl.col("G_KLf")),
+        **{
+            name: pl.when(pl.int_range(pl.len()) == 11).then(None).otherwise(pl.col(name)).alias(name)
+            for name in ("G_KLf", "KLf")
+        },
     )
     table = gain_table(frame, 16)
     assert len(table) == 24
     assert table.counts["masked"] == 4 and table.counts["without_base_Hs"] == 1 and table.counts["without_G_KLf"] == 1
+    assert table.notes == (
+        "1 of 26 tokens are left out: no number in G_KLf",
+        "1 of 26 tokens are left out: no number in base_Hs",
+    )
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_gain_that_is_lost_though_both_divergences_are_known_is_refused(value):
+    hole = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(value, pl.Float64)).otherwise("G_KLf")
+    with pytest.raises(ValueError, match="G_KLf is no number at 1 tokens of which base_KLf and KLf are known"):
+        gain_table(planted_frame("learnable", 5, 5).with_columns(hole.alias("G_KLf")), 16)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "what"),
+    [
+        ("base_Hs", -1, "0 or more"),
+        ("KLf", -1, "0 or more"),
+        ("base_KLf_union_k8", -1, "0 or more"),
+        ("base_Cmass_exact", 3, r"in 0\.\.1"),
+        ("base_Cjaccard", -1, r"in 0\.\.1"),
+    ],
+)
+def test_a_score_that_no_score_can_be_is_refused(column, factor, what):
+    frame = planted_frame("learnable", 5, 5, ks=(8, 16))
+    with pytest.raises(ValueError, match=f"column {column} is .* at the first of [0-9]+ tokens; it must be {what}"):
+        gain_table(frame.with_columns(pl.col(column) * factor), 16)
 
 
 def test_other_columns_can_stand_for_the_usual_ones():
