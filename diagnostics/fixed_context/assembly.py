@@ -48,11 +48,11 @@ def assemble(plan: Plan, parts: list[Path]) -> None:
 
 
 def _axes(parts: list[Path]) -> dict[str, np.ndarray]:
-    entropy, disagreement, exact, bound, valid = map(np.concatenate, zip(*map(_before_axes, parts), strict=True))
+    entropy, disagreement, exact, bound, valid = map(np.concatenate, zip(*map(_read_for_axes, parts), strict=True))
     return file_axes(entropy, disagreement, np.where(np.isnan(exact), bound, exact), valid != 0)
 
 
-def _before_axes(part: Path) -> list[np.ndarray]:
+def _read_for_axes(part: Path) -> list[np.ndarray]:
     """Copies, so that no more than one shard's file is in memory."""
     names = ["Hs", "KLf_union", "Cmass_exact", "Cmass_topk", "loss_mask"]
     table = feather.read_table(part, columns=names)

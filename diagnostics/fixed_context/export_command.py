@@ -14,7 +14,7 @@ from .context_bank import Sample, build_bank, describe, write_bank
 from .debug_rollouts import read_debug_rollouts
 from .models import load_tokenizer
 from .parser import Parser
-from .sample_tables import matching_files, read_contexts, read_local_engine, read_token_bank
+from .sample_tables import ENGINE_CONTEXTS, matching_files, read_contexts, read_local_engine, read_token_bank
 
 
 def build_parser() -> Parser:
@@ -66,6 +66,8 @@ def _files_read(arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
             yield from ((flag, path) for path in matching_files(flag, pattern))
     if arguments.prompts is not None:
         yield "--prompts", arguments.prompts
+    if arguments.local_engine is not None:
+        yield "--local-engine", arguments.local_engine / ENGINE_CONTEXTS
 
 
 def _samples(arguments: argparse.Namespace, tokenizer: Any) -> Iterator[Sample]:

@@ -206,6 +206,8 @@ def test_the_engines_frozen_contexts_are_read_with_its_tokenizer(tmp_path, capsy
     export(capsys, "--local-engine", tmp_path, "--output", tmp_path / "b.parquet")
     row = read_context_bank(tmp_path / "b.parquet").row(0, named=True)
     assert (row["response"], row["truncated"], row["group_index"]) == ("w2 w3", 1, 3)
+    itself = ("--local-engine", tmp_path, "--output", tmp_path / "frozen_contexts.jsonl")
+    assert "is what --local-engine reads; write to another file" in export(capsys, *itself, code=2)
 
 
 @pytest.mark.parametrize("form", ["cut", "text", "list", "pickle", "no_tokens", "long"])

@@ -102,6 +102,6 @@ def ports(port_blocks):
 def suite(tmp_path, slime, bank, warm_python, ports):
     made = Suite(tmp_path / """it's "here" now""", slime, bank, warm_python, ports)
     yield made
-    left = made.left_running()
+    left = made.alive()
     made.kill_all()
     assert not left, f"left running: {left}"

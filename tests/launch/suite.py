@@ -131,13 +131,6 @@ class Suite:
                 continue
         return found
 
-    def left_running(self, seconds=5):
-        """What lives that long after a suite: a child of a killed shell may still be on its way out."""
-        deadline = time.monotonic() + seconds
-        while (found := self.alive()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return found
-
     def wait_for(self, condition, process, seconds=300):
         """Until the condition holds, while the process lives."""
         deadline = time.monotonic() + seconds

@@ -72,7 +72,7 @@ def test_an_interrupted_suite_ends_everything_it_started_and_goes_on_when_called
     first.send_signal(number)
     printed, _ = first.communicate(timeout=300)
     assert first.returncode == 128 + number, printed
-    assert suite.left_running() == {}
+    assert suite.alive() == {}
     assert not (suite.directory / "runs" / RUNS[0] / "processes.tsv").exists()
     code, printed = suite.run(METHOD_LIST="teachability:0.10:1")
     assert code == 0, printed

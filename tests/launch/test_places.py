@@ -61,7 +61,7 @@ def test_a_file_size_limit_in_the_middle_of_a_run_fails_it_cleanly(suite):
     printed, _ = first.communicate(timeout=300)
     assert first.returncode == 1, printed
     assert "cannot write" in printed and "is the disk full?" in printed
-    assert suite.left_running() == {}
+    assert suite.alive() == {}
     code, printed = suite.run(**ONE)
     assert code == 0, printed
     assert suite.rollouts(RUN) == [0, 1, 2, 3, 4, 5]
@@ -83,7 +83,7 @@ def test_a_full_disk_is_said_and_the_suite_goes_on_when_there_is_room(suite):
         printed, _ = first.communicate(timeout=300)
         assert first.returncode == 1, printed
         assert "is the disk full?" in printed, printed
-        assert suite.left_running() == {}
+        assert suite.alive() == {}
         filler.unlink()
         subprocess.run(["mount", "-o", "remount,size=16m", str(suite.root)], check=True)
         code, printed = suite.run(**ONE)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..baseline import SAME, TOKEN, check_comparable, with_baseline
 from ..frame_columns import labels, loss_mask, numbers
 from ..schema import IDENTITY, read_metadata, read_metrics
-from .gain_checks import check_gains_known, check_ranges, divergences, unknown_at_ks
+from .gain_checks import check_gains_known, check_ranges, divergences, notes_of_left_out, unknown_at_ks
 from .provenance import Models, models_of
 from .settings import DEFAULT_COLUMNS, DEFAULTS, Columns, Settings
 
@@ -171,11 +171,7 @@ def gain_table(
     if not known.any():
         raise ValueError(f"{where}: no token of {len(frame):,} has all of {', '.join(wanted.values())}")
     counts = {key: value for key, value in counts.items() if value or not key.startswith("without_")}
-    left_out = tuple(
-        f"{count:,} of {len(frame):,} tokens are left out: no number in {key.removeprefix('without_')}"
-        for key, count in counts.items()
-        if key.startswith("without_")
-    )
+    left_out = notes_of_left_out(counts)
 
     frame = frame.filter(pl.Series(known))
     found = {key: values[known] for key, values in found.items()}

@@ -83,6 +83,16 @@ def divergences(frame: pl.DataFrame, gain: str, values: Floats, where: str) -> t
     return before, after
 
 
+def notes_of_left_out(counts: dict[str, int]) -> tuple[str, ...]:
+    """A note for each column without which tokens that count are left out: without_NAME of counts."""
+    unmasked = counts["rows"] - counts["masked"]
+    return tuple(
+        f"{count:,} of {unmasked:,} tokens are left out: no number in {key.removeprefix('without_')}"
+        for key, count in counts.items()
+        if key.startswith("without_")
+    )
+
+
 def unknown_at_ks(
     disagreement: dict[int, Floats], support: dict[tuple[str, int], Floats], topk: int
 ) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -38,7 +38,7 @@ def test_a_job_trains_under_a_head_of_our_own_that_ends_with_it(suite, settings)
     (train,) = suite.journal("train")
     assert train["cuda"] == "1,2"
     assert train["path"].split(":")[0] == suite.environment["SLIME_DIR"]
-    assert suite.left_running() == {}
+    assert suite.alive() == {}
 
 
 def test_a_failed_job_is_a_failed_run(suite, settings):
@@ -46,7 +46,7 @@ def test_a_failed_job_is_a_failed_run(suite, settings):
     code, printed = suite.run(timeout=500, **settings)
     assert code == 1
     assert "train failed: Ray's job" in printed and "loss is not finite, says the stand-in" in printed
-    assert suite.left_running() == {}
+    assert suite.alive() == {}
 
 
 def test_after_sigkill_the_next_call_ends_ray_and_its_jobs_and_goes_on(suite, settings):
